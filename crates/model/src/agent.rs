@@ -1,0 +1,43 @@
+//! What an agent says of itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::AgentId;
+use crate::resources::{Quantity, Ranges, Resources};
+
+/// An agent's description; the id is absent before the first registration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentInfo {
+    pub id: Option<AgentId>,
+    pub hostname: String,
+    pub ip: String,
+    pub port: u16,
+    pub resources: Resources,
+    #[serde(default)]
+    pub attributes: Vec<Attribute>,
+    #[serde(default)]
+    pub domain: Option<FaultDomain>,
+    #[serde(default)]
+    pub version: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attribute {
+    pub name: String,
+    pub value: AttributeValue,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum AttributeValue {
+    Scalar(Quantity),
+    Ranges(Ranges),
+    Set(Vec<String>),
+    Text(String),
+}
+
+/// Region and zone of an agent or master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultDomain {
+    pub region: String,
+    pub zone: String,
+}
