@@ -1,1 +1,26 @@
+//! The Mesos master: admits agents, subscribes frameworks, offers resources,
+//! launches and kills tasks, carries status updates.
+//!
+//! [`Master`] is the pure brain: `step(now, input) -> Output{writes, effects}`.
+//! It owns every decision, including the [`allocator`]; [`shell`] owns sockets,
+//! the store and timers. Reads are served from [`view::MasterView`], published
+//! by the shell. Behaviour: `apache/mesos` `src/master/master.cpp`,
+//! `docs/scheduler-http-api.md`, as collected in the project's contracts.
+//! Start reading at [`brain`].
 #![forbid(unsafe_code)]
+
+mod accept;
+pub mod allocator;
+pub mod brain;
+pub mod config;
+mod frameworks;
+mod invariants;
+mod reconcile;
+pub mod shell;
+pub mod state;
+pub mod view;
+
+pub use brain::{ConnId, Effect, Input, Master, Out};
+pub use config::MasterConfig;
+pub use state::{AdmittedState, AgentRecord, Record, Write};
+pub use view::MasterView;

@@ -1,0 +1,62 @@
+//! The master's tunables: name, default and unit in one place.
+
+use model::{FaultDomain, Quantity, Time};
+
+/// What one term of a master is told at its start.
+#[derive(Debug, Clone)]
+pub struct MasterConfig {
+    /// Unique for this process and term; prefix of the ids it gives.
+    pub master_id: String,
+    pub cluster: String,
+    pub hostname: String,
+    pub ip: String,
+    pub port: u16,
+    pub version: String,
+    pub domain: Option<FaultDomain>,
+    pub started: Time,
+    pub limits: MasterLimits,
+}
+
+/// Times in milliseconds, counts in pieces.
+#[derive(Debug, Clone)]
+pub struct MasterLimits {
+    /// From a broken agent stream to `TASK_UNREACHABLE`.
+    pub agent_timeout_ms: u64,
+    /// How long agents known from before a failover have to come back.
+    pub agent_reregister_timeout_ms: u64,
+    /// An offer nobody answers is rescinded.
+    pub offer_timeout_ms: u64,
+    /// Full allocation run, beside the event-driven ones.
+    pub allocation_interval_ms: u64,
+    /// Filter of a decline that names none.
+    pub refuse_default_ms: u64,
+    pub completed_frameworks_max: usize,
+    pub completed_tasks_max: usize,
+    pub unreachable_tasks_max: usize,
+    pub agents_max: usize,
+    pub frameworks_max: usize,
+    pub min_cpus: Quantity,
+    pub min_mem: Quantity,
+}
+
+impl Default for MasterLimits {
+    fn default() -> Self {
+        Self {
+            agent_timeout_ms: 15_000,
+            agent_reregister_timeout_ms: 600_000,
+            offer_timeout_ms: 120_000,
+            allocation_interval_ms: 1_000,
+            refuse_default_ms: 5_000,
+            completed_frameworks_max: 50,
+            completed_tasks_max: 1_000,
+            unreachable_tasks_max: 1_000,
+            agents_max: 100_000,
+            frameworks_max: 10_000,
+            min_cpus: Quantity::from_milli(10),
+            min_mem: Quantity::from_units(32),
+        }
+    }
+}
+
+/// Longest refusal: 365 days.
+pub const REFUSE_MAX_MS: u64 = 365 * 24 * 3_600_000;

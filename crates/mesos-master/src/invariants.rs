@@ -1,0 +1,49 @@
+//! What must hold after every step, stated for the simulator and the tests.
+
+use crate::accept::sum_by_framework;
+use crate::brain::Master;
+use model::Resources;
+
+impl Master {
+    /// The first broken invariant, as a sentence.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        for agent in self.agents.values() {
+            let used = sum_by_framework(agent.tasks.values());
+            if used != agent.used {
+                return Err(format!("agent {}: used {:?} but its tasks hold {used:?}", agent.id, agent.used));
+            }
+            let mut offered = Resources::new();
+            for id in &agent.offers {
+                let Some(open) = self.offers.get(id) else {
+                    return Err(format!("agent {}: offer {id} is not open", agent.id));
+                };
+                offered.add(&open.offer.resources);
+            }
+            if !agent.offers.is_empty() && offered != agent.offered {
+                return Err(format!("agent {}: offered {} but offers hold {offered}", agent.id, agent.offered));
+            }
+            let claimed = agent.used_total().plus(&agent.offered);
+            if agent.conn().is_some() && !agent.info.resources.contains(&claimed) {
+                let total = &agent.info.resources;
+                return Err(format!("agent {}: {claimed} allocated of {total}", agent.id));
+            }
+        }
+        for framework in self.frameworks.values() {
+            for (task_id, agent_id) in &framework.tasks {
+                let key = (framework.id.clone(), task_id.clone());
+                if !self.agents.get(agent_id).is_some_and(|agent| agent.tasks.contains_key(&key)) {
+                    return Err(format!("framework {}: task {task_id} is not on agent {agent_id}", framework.id));
+                }
+                if framework.unreachable.contains_key(task_id) {
+                    return Err(format!("framework {}: task {task_id} is live and unreachable", framework.id));
+                }
+            }
+        }
+        for offer in self.offers.values() {
+            if !self.frameworks.get(&offer.offer.framework_id).is_some_and(|f| f.active()) {
+                return Err(format!("offer {} is open to an inactive framework", offer.offer.id));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! What the master knows: agents, frameworks, tasks, offers; and its records.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use model::{
+    AgentId, AgentInfo, FrameworkId, FrameworkInfo, KillPolicy, Offer, OfferId, Resources, Role, TaskId, TaskInfo,
+    TaskState, TaskStatus, Time,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::brain::ConnId;
+
+/// What is made durable of an agent: that it was admitted, and in which state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    pub info: AgentInfo,
+    pub state: AdmittedState,
+    pub registered: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdmittedState {
+    Admitted,
+    Unreachable { since: Time },
+    Gone { since: Time },
+}
+
+/// A record to make durable. Frameworks and tasks are not: they come back with
+/// their schedulers and agents, as in the original.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    PutAgent(Box<AgentRecord>),
+}
+
+/// A record read back at the start of a term.
+pub type Record = AgentRecord;
+
+/// How reachable an admitted agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentState {
+    /// Known from the store only; must register until the deadline.
+    Recovered { deadline: Time },
+    Connected { conn: ConnId },
+    /// The stream broke; unreachable at the deadline.
+    Disconnected { deadline: Time },
+    Unreachable { since: Time },
+    Gone { since: Time },
+}
+
+#[derive(Debug, Clone)]
+pub struct Agent {
+    pub id: AgentId,
+    pub info: Arc<AgentInfo>,
+    pub state: AgentState,
+    pub registered: Time,
+    pub reregistered: Option<Time>,
+    /// Live and terminal-but-unacknowledged tasks.
+    pub tasks: BTreeMap<(FrameworkId, TaskId), Arc<Task>>,
+    /// Resources of tasks that hold them, by framework.
+    pub used: BTreeMap<FrameworkId, Resources>,
+    pub offers: BTreeSet<OfferId>,
+    /// Sum of the open offers.
+    pub offered: Resources,
+}
+
+impl Agent {
+    pub fn conn(&self) -> Option<ConnId> {
+        match self.state {
+            AgentState::Connected { conn } => Some(conn),
+            _ => None,
+        }
+    }
+
+    pub fn used_total(&self) -> Resources {
+        let mut total = Resources::new();
+        for used in self.used.values() {
+            total.add(used);
+        }
+        total
+    }
+
+    /// Neither used nor offered.
+    pub fn free(&self) -> Resources {
+        let mut free = self.info.resources.clone();
+        for used in self.used.values() {
+            free.subtract(used);
+        }
+        free.subtract(&self.offered);
+        free
+    }
+
+    pub fn take(&mut self, framework: &FrameworkId, resources: &Resources) {
+        self.used.entry(framework.clone()).or_default().add(resources);
+    }
+
+    pub fn give_back(&mut self, framework: &FrameworkId, resources: &Resources) {
+        if let Some(used) = self.used.get_mut(framework) {
+            used.subtract(resources);
+            if used.is_empty() {
+                self.used.remove(framework);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub framework_id: FrameworkId,
+    pub info: TaskInfo,
+    pub role: Role,
+    /// Newest state known of the agent.
+    pub state: TaskState,
+    /// Last status per run of equal states, oldest first.
+    pub statuses: Vec<TaskStatus>,
+    /// What was last forwarded to the framework; answers reconciliation.
+    pub forwarded: Option<TaskStatus>,
+    /// Forwarded (or to be) and not acknowledged; sent again when the framework returns.
+    pub unacknowledged: Option<TaskStatus>,
+    /// A kill to repeat when the agent comes back.
+    pub kill_wanted: Option<Option<KillPolicy>>,
+    /// Whether its resources count as used.
+    pub holds_resources: bool,
+    pub launched: Time,
+}
+
+impl Task {
+    /// Statuses kept per task.
+    pub const STATUSES_MAX: usize = 20;
+
+    pub fn push_status(&mut self, status: TaskStatus) {
+        match self.statuses.last_mut() {
+            Some(last) if last.state == status.state => *last = status,
+            _ => self.statuses.push(status),
+        }
+        if self.statuses.len() > Self::STATUSES_MAX {
+            self.statuses.remove(0);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Framework {
+    pub id: FrameworkId,
+    pub info: Arc<FrameworkInfo>,
+    pub conn: Option<ConnId>,
+    /// Set while disconnected: torn down then.
+    pub failover_deadline: Option<Time>,
+    pub registered: Time,
+    pub reregistered: Option<Time>,
+    /// True for one known only from agents after a failover.
+    pub recovered: bool,
+    pub suppressed: BTreeSet<Role>,
+    /// Scalars held by tasks and open offers, cluster-wide, by role.
+    pub allocated: BTreeMap<Role, Resources>,
+    /// Where its live tasks are.
+    pub tasks: BTreeMap<TaskId, AgentId>,
+    pub unreachable: BTreeMap<TaskId, Arc<Task>>,
+    pub completed: VecDeque<Arc<Task>>,
+    pub offers: BTreeSet<OfferId>,
+    pub filters: Vec<Filter>,
+}
+
+impl Framework {
+    pub fn active(&self) -> bool {
+        self.conn.is_some()
+    }
+}
+
+/// A refusal: offers of this agent to this role that are a subset are held back.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub role: Role,
+    pub agent_id: AgentId,
+    pub refused: Resources,
+    pub until: Time,
+}
+
+#[derive(Debug, Clone)]
+pub struct OpenOffer {
+    pub offer: Offer,
+    pub expires: Time,
+}
+
+/// A framework that was torn down, kept for the history.
+#[derive(Debug, Clone)]
+pub struct CompletedFramework {
+    pub framework: Framework,
+    pub unregistered: Time,
+}
