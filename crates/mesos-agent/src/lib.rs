@@ -1,1 +1,22 @@
+//! The Mesos agent: runs what the master says, remembers it before it acts,
+//! and reports every change in order until it is acknowledged.
+//!
+//! [`Agent`] is the pure brain; [`shell`] owns the stream to the master, the
+//! container runtime and the checkpoint file. Tasks outlive this process: a
+//! start is always a recovery. Behaviour: `apache/mesos` `src/slave/slave.cpp`,
+//! `src/launcher/executor.cpp`. Start reading at [`brain`].
 #![forbid(unsafe_code)]
+
+pub mod brain;
+pub mod config;
+mod exits;
+mod invariants;
+pub mod shell;
+pub mod state;
+mod updates;
+pub mod view;
+
+pub use brain::{Agent, Effect, Input, Out};
+pub use config::AgentConfig;
+pub use state::{ContainerExit, ContainerLaunch, ExitStatus, LaunchCommand, Record, RecoveredContainer, RecoveredState, Write};
+pub use view::AgentView;
