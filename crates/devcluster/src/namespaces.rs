@@ -18,7 +18,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 
 use crate::error::{Error, Result, file, system};
 
-const NSFS_MAGIC: i64 = 0x6e73_6673;
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 const UNMOUNTS_MAX: usize = 1_000;
 
 /// Stops sharing the given namespaces or attributes with the parent.
@@ -70,8 +70,7 @@ pub fn create(path: &Path) -> Result<()> {
 
 /// Whether a network namespace is kept at `path`.
 pub fn is_namespace(path: &Path) -> bool {
-    // `f_type` has another integer type on other architectures.
-    rustix::fs::statfs(path).is_ok_and(|s| i64::try_from(s.f_type).ok() == Some(NSFS_MAGIC))
+    rustix::fs::statfs(path).is_ok_and(|s| s.f_type == NSFS_MAGIC)
 }
 
 /// Opens the namespace kept at `path`.

@@ -160,7 +160,8 @@ impl Supervisor {
     fn start_daemon(&mut self) -> Result<()> {
         let data = self.layout.node_data(&self.node.name);
         let output = || self.output.try_clone().map(Stdio::from).map_err(system("sharing the log"));
-        let child = Command::new(&self.cluster.program)
+        let mut command = Command::new(&self.cluster.program);
+        command
             .args(self.cluster.daemon_arguments(&self.node, &self.layout))
             .current_dir(&data)
             .env(CLUSTER_MARK, self.layout.run())
@@ -168,9 +169,11 @@ impl Supervisor {
             .stdin(Stdio::null())
             .stdout(output()?)
             .stderr(output()?)
-            .process_group(0)
-            .spawn()
-            .map_err(file("starting", &self.cluster.program))?;
+            .process_group(0);
+        // SAFETY: `release` makes async-signal-safe calls only and allocates nothing. Without it the
+        // daemon would inherit the signals that this process holds back.
+        unsafe { command.pre_exec(signals::release) };
+        let child = command.spawn().map_err(file("starting", &self.cluster.program))?;
         self.started = Instant::now();
         // Reaped by `reap`, together with the node's orphans.
         self.state.daemon = Some(identity_of_child(child.id()));

@@ -43,6 +43,18 @@ pub fn hold() -> Result<()> {
     Err(system("holding back signals")(io::Error::from_raw_os_error(outcome)))
 }
 
+/// Lets every signal through again; for a child between fork and exec.
+pub fn release() -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigemptyset` initialises the set before it is used and the old mask is not asked for;
+    // both calls are async-signal-safe.
+    let outcome = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), ptr::null_mut())
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(outcome)) }
+}
+
 /// Waits for the next signal, at most `timeout`.
 pub fn wait(timeout: Duration) -> Event {
     let set = watched();

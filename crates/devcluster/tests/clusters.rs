@@ -4,6 +4,8 @@
 //! a cluster name and a port of its own, and takes everything down at its end,
 //! also when it fails.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -226,7 +228,10 @@ fn a_cluster_starts_answers_and_leaves_nothing() {
         .collect();
     assert_eq!(namespaces.len(), 4);
 
+    let asked = Instant::now();
     cluster.ok(&["down"]);
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(5), "the daemons heard the signal to stop: {took:?}");
     assert_eq!(traces(&cluster.run, "t-life"), [""; 0]);
     assert!(namespaces_in_use().is_disjoint(&namespaces));
     assert!(!cluster._directory.path().join(".dcos/dev-cluster").exists());
