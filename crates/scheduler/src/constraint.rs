@@ -66,7 +66,7 @@ impl<'a> From<&'a Offer> for Place<'a> {
 
 impl Place<'_> {
     /// The printed value of a constraint field here.
-    fn value(&self, field: &str) -> Option<String> {
+    pub fn value(&self, field: &str) -> Option<String> {
         match field {
             "hostname" | "@hostname" => Some(self.hostname.to_owned()),
             "@region" => self.region.map(str::to_owned),
@@ -87,7 +87,8 @@ fn print(value: &AttributeValue) -> String {
     match value {
         AttributeValue::Scalar(quantity) => quantity.to_string(),
         AttributeValue::Ranges(ranges) => {
-            let parts: Vec<String> = ranges.as_slice().iter().map(|(begin, end)| format!("{begin}-{end}")).collect();
+            let parts: Vec<String> =
+                ranges.as_slice().iter().map(|(begin, end)| format!("{begin}-{end}")).collect();
             format!("[{}]", parts.join(","))
         }
         AttributeValue::Set(items) => format!("{{{}}}", items.join(",")),
@@ -112,7 +113,9 @@ pub enum ConstraintError {
     LikeValue,
     #[error("is not a valid regular expression")]
     Regex,
-    #[error("IS only supports Mesos text and float values (see http://mesos.apache.org/documentation/latest/attributes-resources/)")]
+    #[error(
+        "IS only supports Mesos text and float values (see http://mesos.apache.org/documentation/latest/attributes-resources/)"
+    )]
     IsValue,
 }
 
@@ -163,7 +166,8 @@ impl Constraint {
         let Some(value) = place.value(&self.field) else {
             return matches!(self.rule, Rule::Unlike(_));
         };
-        let same = || others.iter().filter(|other| other.value(&self.field).as_ref() == Some(&value)).count() as u64;
+        let same =
+            || others.iter().filter(|other| other.value(&self.field).as_ref() == Some(&value)).count() as u64;
         match &self.rule {
             Rule::Unique => same() == 0,
             Rule::Cluster(wanted) => {

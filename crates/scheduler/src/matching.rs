@@ -102,7 +102,12 @@ impl<'a> Bid<'a> {
 
     /// Takes one instance's worth, or says why not (never with an empty list).
     /// `others` are the places of the instances that constraints count.
-    pub fn take(&mut self, demand: &Demand, others: &[Place<'_>], rng: &mut Rng) -> Result<Match, Vec<RejectReason>> {
+    pub fn take(
+        &mut self,
+        demand: &Demand,
+        others: &[Place<'_>],
+        rng: &mut Rng,
+    ) -> Result<Match, Vec<RejectReason>> {
         let usable = self.left.filter(|resource| demand.roles.contains(&resource.role()));
         let offered = self.offer.resources.filter(|resource| demand.roles.contains(&resource.role()));
         if offered.is_empty() {
@@ -125,7 +130,8 @@ impl<'a> Bid<'a> {
         }
         let ports = choose_ports(&usable.ports(), &demand.ports, rng);
         let Some(ports) = ports.filter(|_| reasons.is_empty()) else {
-            if reasons.is_empty() || choose_ports(&usable.ports(), &demand.ports, &mut Rng::new(0)).is_none() {
+            if reasons.is_empty() || choose_ports(&usable.ports(), &demand.ports, &mut Rng::new(0)).is_none()
+            {
                 reasons.push(RejectReason::InsufficientPorts);
             }
             return Err(reasons);
