@@ -148,7 +148,8 @@ impl Marathon {
             }
         }
         for (id, reasons) in rejected {
-            if used.contains(&id) || reasons.is_empty() {
+            // Also of a used offer: the rest of it did not do for the next instance.
+            if reasons.is_empty() {
                 continue;
             }
             if let Some(app) = self.apps.get_mut(&id) {
