@@ -226,23 +226,31 @@ impl Supervisor {
                 self.reap();
             }
         }
-        for (signal, wait) in [(Signal::TERM, REST_STOP), (Signal::KILL, KILL_WAIT)] {
-            let deadline = Instant::now() + wait;
-            let mut told = Vec::new();
-            loop {
-                let left = self.others();
-                if left.is_empty() || Instant::now() >= deadline {
-                    break;
-                }
-                for identity in left.iter().filter(|i| !told.contains(*i)) {
-                    identity.signal(signal);
-                }
-                told = left;
-                signals::wait(Duration::from_millis(20));
-                self.reap();
-            }
+        self.end_others(Signal::TERM, REST_STOP);
+        if let Some(group) = &self.group {
+            // Also wakes what is frozen and could not hear a signal.
+            group.kill(Instant::now() + KILL_WAIT);
         }
+        self.end_others(Signal::KILL, KILL_WAIT);
         let _ = layout::remove(&self.layout.node_state(&self.node.name));
+    }
+
+    /// Sends a signal to everything else on the node and waits for its end.
+    fn end_others(&mut self, signal: Signal, wait: Duration) {
+        let deadline = Instant::now() + wait;
+        let mut told = Vec::new();
+        loop {
+            let left = self.others();
+            if left.is_empty() || Instant::now() >= deadline {
+                return;
+            }
+            for identity in left.iter().filter(|i| !told.contains(*i)) {
+                identity.signal(signal);
+            }
+            told = left;
+            signals::wait(Duration::from_millis(20));
+            self.reap();
+        }
     }
 }
 

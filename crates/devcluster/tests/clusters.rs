@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -20,6 +20,7 @@ use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_devcluster-stub");
 const WAIT: Duration = Duration::from_secs(20);
+const COMMAND_WAIT: Duration = Duration::from_secs(90);
 
 fn root(test: &str) -> bool {
     match devcluster::namespaces::available() {
@@ -46,11 +47,39 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+/// Runs a command to its end, not to the end of what it leaves behind, and not for ever.
+#[track_caller]
+fn bounded(command: &mut Command) -> Output {
+    let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    command.stdin(std::process::Stdio::null());
+    let mut child =
+        command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap()).spawn().unwrap();
+    let deadline = Instant::now() + COMMAND_WAIT;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() > deadline => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("{command:?} did not end within {COMMAND_WAIT:?}");
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let read = |file: &mut std::fs::File| {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    Output { status, stdout: read(&mut out), stderr: read(&mut err) }
+}
+
 struct Cluster {
     name: String,
     port: u16,
     data: PathBuf,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     run: PathBuf,
     user: Option<u32>,
     program: PathBuf,
@@ -64,11 +93,15 @@ impl Cluster {
             name: name.to_owned(),
             port: free_port(),
             data: directory.path().join("data"),
-            _directory: directory,
+            directory,
             run,
             user: None,
             program: PROGRAM.into(),
         }
+    }
+
+    fn home(&self) -> &Path {
+        self.directory.path()
     }
 
     fn raw(&self, words: &[&str]) -> Output {
@@ -83,8 +116,8 @@ impl Cluster {
             None => Command::new(&self.program),
         };
         command.arg("dev").args(["--name", &self.name]).arg("--data-dir").arg(&self.data).args(words);
-        command.env("HOME", self._directory.path()).env("STUB_MASTER_PORT", self.port.to_string());
-        command.current_dir("/").output().unwrap()
+        command.env("HOME", self.directory.path()).env("STUB_MASTER_PORT", self.port.to_string());
+        bounded(command.current_dir("/"))
     }
 
     #[track_caller]
@@ -218,7 +251,7 @@ fn a_cluster_starts_answers_and_leaves_nothing() {
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", cluster.pid("agent1"))).unwrap();
     assert!(groups.lines().all(|l| l.contains("/dcosd-t-life/agent1/")), "{groups}");
     let url = std::fs::read_to_string(cluster.data.join("url")).unwrap();
-    assert_eq!(url, std::fs::read_to_string(cluster._directory.path().join(".dcos/dev-cluster")).unwrap());
+    assert_eq!(url, std::fs::read_to_string(cluster.directory.path().join(".dcos/dev-cluster")).unwrap());
 
     assert!(cluster.up(&[]).contains("running already"));
     assert_eq!(cluster.master("/starts").unwrap(), "1", "up changes nothing that runs");
@@ -234,7 +267,7 @@ fn a_cluster_starts_answers_and_leaves_nothing() {
     assert!(took < Duration::from_secs(5), "the daemons heard the signal to stop: {took:?}");
     assert_eq!(traces(&cluster.run, "t-life"), [""; 0]);
     assert!(namespaces_in_use().is_disjoint(&namespaces));
-    assert!(!cluster._directory.path().join(".dcos/dev-cluster").exists());
+    assert!(!cluster.directory.path().join(".dcos/dev-cluster").exists());
     assert_eq!(cluster.state("agent1"), "stopped");
     assert!(cluster.ok(&["down"]).contains("not running"));
 
@@ -394,6 +427,89 @@ fn three_masters_answer_through_any() {
 }
 
 #[test]
+fn a_power_cut_ends_frozen_tasks_and_fork_storms() {
+    if !root("a_power_cut_ends_frozen_tasks_and_fork_storms") {
+        return;
+    }
+    let cluster = Cluster::new("t-storm");
+    cluster.up(&["--agents", "1", "--public-agents", "0"]);
+    let storm = "for i in 1 2 3 4; do (while :; do sleep 0.5 & sleep 0.004; done) >/dev/null 2>&1 & done";
+    cluster.ok(&["shell", "agent1", "sh", "-c", storm]);
+    let frozen_task = "cd /sys/fs/cgroup/freezer 2>/dev/null || exit 0; mkdir -p dcosd-t-storm/agent1/box; \
+        sleep 1000 >/dev/null 2>&1 & echo $! >dcosd-t-storm/agent1/box/cgroup.procs; \
+        sleep 0.2; echo FROZEN >dcosd-t-storm/agent1/box/freezer.state; echo $!";
+    let frozen = cluster.ok(&["shell", "agent1", "sh", "-c", frozen_task]);
+    let frozen = frozen.trim().parse().ok().map(|pid| Identity::of(pid).unwrap());
+    std::thread::sleep(Duration::from_millis(300));
+    cluster.ok(&["kill", "agent1"]);
+    assert!(Group::cluster("t-storm").member("agent1").processes().is_empty());
+    assert!(!frozen.is_some_and(Identity::alive), "a frozen task died too");
+    cluster.ok(&["start", "agent1"]);
+    eventually("the agent is back", || cluster.reaches("master1", "agent1"));
+    cluster.ok(&["shell", "agent1", "sh", "-c", frozen_task]);
+    cluster.ok(&["down"]);
+    assert_eq!(traces(&cluster.run, "t-storm"), [""; 0]);
+}
+
+#[test]
+fn up_can_be_interrupted_anywhere_and_repeated() {
+    if !root("up_can_be_interrupted_anywhere_and_repeated") {
+        return;
+    }
+    let cluster = Cluster::new("t-crash");
+    let port = cluster.port.to_string();
+    for after_ms in [2, 10, 20, 30, 45, 60, 80, 110] {
+        let mut up = Command::new(PROGRAM);
+        up.args(["dev", "--name", "t-crash", "up", "--port", &port, "--data-dir"]).arg(&cluster.data);
+        up.env("HOME", cluster.home())
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null());
+        let mut up = up.spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(after_ms));
+        up.kill().unwrap();
+        up.wait().unwrap();
+        if after_ms % 20 == 0 {
+            cluster.ok(&["down"]);
+            assert_eq!(traces(&cluster.run, "t-crash"), [""; 0], "after {after_ms} ms");
+        }
+    }
+    cluster.up(&[]);
+    assert!(cluster.reaches("agent1", "agent2") && cluster.reaches("master1", "public1"));
+    // Two at once wait for each other.
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert!(cluster.up(&[]).contains("running already")));
+        }
+    });
+}
+
+#[test]
+fn logs_follow_and_stop_with_their_reader() {
+    if !root("logs_follow_and_stop_with_their_reader") {
+        return;
+    }
+    let cluster = Cluster::new("t-logs");
+    cluster.up(&["--agents", "0", "--public-agents", "0"]);
+    let mut follow = Command::new(PROGRAM);
+    follow.args(["dev", "--name", "t-logs", "logs", "master1", "-f"]).stdout(std::process::Stdio::piped());
+    let mut follow = follow.spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "master1 starts for the 1th time");
+    Identity::of(cluster.pid("master1")).unwrap().signal(rustix::process::Signal::KILL);
+    let came: Vec<_> = lines.by_ref().take(2).map(|l| l.unwrap()).collect();
+    assert!(
+        came[0].contains("was ended by signal 9") && came[1].contains("starts again in 200 ms"),
+        "{came:?}"
+    );
+    drop(lines);
+    // The next line meets a closed pipe.
+    eventually("logs -f ends", || {
+        Identity::of(cluster.pid("master1")).inspect(|i| i.signal(rustix::process::Signal::KILL));
+        follow.try_wait().unwrap().is_some_and(|s| s.success())
+    });
+}
+
+#[test]
 fn wrong_use_says_what_is_allowed() {
     let cluster = Cluster::new("t-wrong");
     let message = cluster.refused(&["status"]);
@@ -411,9 +527,9 @@ fn plain(name: &str, user: Option<u32>) {
     let mut cluster = Cluster::new(name);
     if let Some(user) = user {
         // An ordinary user may neither enter the build directory nor own this test's.
-        cluster.program = cluster._directory.path().join("stub");
+        cluster.program = cluster.directory.path().join("stub");
         std::fs::copy(PROGRAM, &cluster.program).unwrap();
-        std::os::unix::fs::chown(cluster._directory.path(), Some(user), Some(user)).unwrap();
+        std::os::unix::fs::chown(cluster.directory.path(), Some(user), Some(user)).unwrap();
         cluster.run = std::env::temp_dir().join(format!("dcosd-{user}")).join(name);
         cluster.user = Some(user);
     }
