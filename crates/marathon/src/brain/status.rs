@@ -52,10 +52,8 @@ impl Marathon {
 
     /// A task we gave up, or never had: it must not run.
     fn update_of_unknown(&mut self, status: &TaskStatus, out: &mut Out) {
-        let alive = matches!(
-            status.state,
-            TaskState::Staging | TaskState::Starting | TaskState::Running | TaskState::Killing
-        );
+        // One that is being killed needs no second kill: its answer would be the same again.
+        let alive = matches!(status.state, TaskState::Staging | TaskState::Starting | TaskState::Running);
         if alive {
             let call = SchedulerCall::Kill {
                 task_id: status.task_id.clone(),

@@ -175,6 +175,21 @@ impl World {
         self.run();
     }
 
+    /// The writes of the next step become durable, its effects never happen.
+    pub fn crash_before_effects(&mut self, input: Input) {
+        let out = self.brain.step(self.now, input);
+        self.carry_out(Out { writes: out.writes, effects: Vec::new() });
+        self.crash();
+    }
+
+    pub fn reconnect(&mut self) {
+        self.events.clear();
+        self.offers.clear();
+        self.subscribed = false;
+        self.step(Input::Disconnected);
+        self.step(Input::Connected);
+    }
+
     pub fn api(&mut self, call: ApiCall) -> Result<ApiReply, ApiError> {
         let request = self.number();
         self.step(Input::Api { request, call });
