@@ -251,10 +251,16 @@ pub enum InvalidResources {
     Role { name: String, source: InvalidRole },
 }
 
-/// A normalised bag of resources.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+/// A normalised bag of resources; the order of its entries has no meaning.
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Resources(Vec<Resource>);
+
+impl PartialEq for Resources {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().all(|mine| other.0.contains(mine))
+    }
+}
 
 impl Resources {
     /// Longest text that [`Self::parse`] reads, in bytes.
@@ -546,6 +552,12 @@ mod tests {
         assert_eq!(mixed.unreserved(), parse("cpus:1"));
         assert_eq!(mixed.of_role(&Role::new("slave_public").unwrap()).cpus(), Quantity::from_units(2));
         assert!(!mixed.contains(&parse("cpus:2")));
+    }
+
+    #[test]
+    fn order_has_no_meaning() {
+        assert_eq!(parse("cpus:1;mem:2"), parse("mem:2;cpus:1"));
+        assert_ne!(parse("cpus:1;mem:2"), parse("mem:2;cpus:2"));
     }
 
     #[test]
