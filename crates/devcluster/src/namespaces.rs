@@ -10,9 +10,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind,
-    mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_bind, mount_change,
+    move_mount, open_tree, unmount,
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
@@ -171,18 +173,26 @@ pub fn become_node(view: &View<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Mounts a `/sys` of the node's own network namespace and keeps the control groups below it.
+/// Replaces `/sys` by one of the node's own network namespace and keeps the control groups below it.
+/// Both are prepared detached, so that a refusal leaves the old `/sys` in place.
 fn renew_sys() -> Result<()> {
     const CGROUPS: &str = "/sys/fs/cgroup";
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let groups = open_tree(rustix::fs::CWD, CGROUPS, flags).map_err(system("holding the control groups"))?;
-    let options = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("sysfs", "/sys", "sysfs", options, None).map_err(system("mounting /sys"))?;
-    let from_descriptor = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(groups.as_fd(), "", rustix::fs::CWD, CGROUPS, from_descriptor)
-        .map_err(system("moving the control groups"))
-        .inspect_err(|_| {
-            let _ = unmount("/sys", UnmountFlags::DETACH);
-        })
+    let groups = open_tree(CWD, CGROUPS, flags).map_err(system("holding the control groups"))?;
+    let fresh = fsopen("sysfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(system("opening sysfs"))?;
+    fsconfig_set_string(fresh.as_fd(), "source", "sysfs").map_err(system("naming sysfs"))?;
+    fsconfig_create(fresh.as_fd()).map_err(system("making sysfs"))?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let fresh = fsmount(fresh.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(system("making sysfs mountable"))?;
+    // Otherwise every control group hierarchy would be listed twice, once out of reach.
+    unmount("/sys", UnmountFlags::DETACH).map_err(system("detaching the old /sys"))?;
+    for (mount, target) in [(fresh, "/sys"), (groups, CGROUPS)] {
+        move_mount(mount.as_fd(), "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(system(format!("mounting {target}")))?;
+    }
+    Ok(())
 }

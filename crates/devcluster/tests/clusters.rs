@@ -337,6 +337,9 @@ fn power_cuts_take_everything_and_daemons_come_back() {
     assert!(hosts.contains("10.200.0.102 agent2"), "{hosts}");
     let links = cluster.ok(&["shell", "agent1", "ls", "/sys/class/net"]);
     assert_eq!(links.split_ascii_whitespace().collect::<BTreeSet<_>>(), BTreeSet::from(["eth0", "lo"]));
+    let mounts = cluster.ok(&["shell", "agent1", "cat", "/proc/self/mounts"]);
+    assert_eq!(mounts.lines().filter(|l| l.starts_with("sysfs ")).count(), 1, "{mounts}");
+    assert!(!mounts.contains(" /run/dcosd"), "no node holds another one's namespace: {mounts}");
     assert_eq!(cluster.raw(&["shell", "agent1", "sh", "-c", "exit 7"]).status.code(), Some(7));
 
     // Supervisor and gateway die; `up` repairs, `down` cleans.
