@@ -39,7 +39,7 @@ enum Chore {
         #[arg(long, default_value_t = 500)]
         seeds: u64,
         /// The first seed; a failing seed replays with `--start SEED --seeds 1`.
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 1)]
         start: u64,
     },
     /// Run the benchmarks behind SPECIFICATION.md in release mode.
@@ -77,8 +77,8 @@ fn simulate(workspace: &Workspace, seeds: u64, start: u64) -> Result<()> {
         "simulation",
         &["test", "--release", "--package", "testkit", "--test", "seeds", "--", "--nocapture"],
     )
-    .with_env("DCOS_SIM_SEEDS", &seeds.to_string())
-    .with_env("DCOS_SIM_START", &start.to_string())
+    .with_env("SIM_SEEDS", &seeds.to_string())
+    .with_env("SIM_START", &start.to_string())
     .run(workspace)
     .map(drop)
 }
