@@ -1,0 +1,93 @@
+//! Opens what is inside an attached directory and nothing else.
+//!
+//! Two steps: the path is made canonical, as the original does, so that symlinks
+//! inside the sandbox work and everything that ends outside is refused; then the
+//! canonical path is opened component by component without following any
+//! symlink. A task that swaps a directory for a symlink in between gains nothing.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open, openat};
+use rustix::io::Errno;
+
+use super::attach::Resolved;
+
+/// Deepest path opened, in components.
+const DEPTH_MAX: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("no such file or directory")]
+    NotFound,
+    #[error("'{path}' is inaccessible")]
+    Inaccessible { path: String },
+    #[error("Failed to open file at '{path}': {source}")]
+    Io { path: String, source: io::Error },
+}
+
+/// Something opened, and where it is below its root.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub fd: OwnedFd,
+    pub stat: Stat,
+    /// Canonical.
+    pub path: PathBuf,
+    /// Canonical; the directory (or file) that was attached.
+    pub root: PathBuf,
+}
+
+impl Opened {
+    pub fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.st_mode)
+    }
+
+    pub fn size(&self) -> u64 {
+        u64::try_from(self.stat.st_size).unwrap_or(0)
+    }
+}
+
+pub(crate) fn open_inside(resolved: &Resolved) -> Result<Opened, OpenError> {
+    // Joining nothing would add a slash, which no file bears.
+    let whole = resolved.rest.as_os_str().is_empty();
+    let wanted = if whole { resolved.root.clone() } else { resolved.root.join(&resolved.rest) };
+    let shown = || wanted.to_string_lossy().into_owned();
+    let canonical = |path: &Path| path.canonicalize().map_err(|error| classify(error, shown()));
+    let root = canonical(&resolved.root)?;
+    if !whole && !root.is_dir() {
+        return Err(OpenError::NotFound);
+    }
+    let path = canonical(&wanted)?;
+    let Ok(below) = path.strip_prefix(&root) else {
+        return Err(OpenError::Inaccessible { path: shown() });
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let errno = |error: Errno| match error {
+        // A component became a symlink after the path was made canonical.
+        Errno::LOOP => OpenError::Inaccessible { path: shown() },
+        other => classify(other.into(), shown()),
+    };
+    let mut fd = open(&root, flags, Mode::empty()).map_err(errno)?;
+    for (depth, component) in below.components().enumerate() {
+        let Component::Normal(name) = component else {
+            return Err(OpenError::Inaccessible { path: shown() });
+        };
+        if depth == DEPTH_MAX {
+            return Err(OpenError::Inaccessible { path: shown() });
+        }
+        fd = openat(&fd, name, flags | OFlags::NOFOLLOW, Mode::empty()).map_err(errno)?;
+    }
+    let stat = fstat(&fd).map_err(errno)?;
+    Ok(Opened { fd, stat, path, root })
+}
+
+fn classify(error: io::Error, path: String) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OpenError::NotFound,
+        // A NUL byte, or a name that no file can have.
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => OpenError::Inaccessible { path },
+        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => OpenError::Inaccessible { path },
+        _ => OpenError::Io { path, source: error },
+    }
+}

@@ -1,0 +1,201 @@
+//! The master's endpoints: route table, leadership, dispatch.
+//!
+//! Only the leader answers for the cluster; others redirect with 307, or say 503
+//! when there is no leader. `/health`, `/version`, `/flags`, `/metrics/snapshot`
+//! and `/files/*` are about this process and always answer.
+
+mod metrics;
+mod roles;
+mod state;
+mod summary;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use mesos_master::MasterView;
+use model::Time;
+use serde_json::json;
+
+pub(crate) use metrics::check_timeout;
+
+use crate::build::BuildInfo;
+use crate::files::{self, Files, Operation};
+use crate::reply::{self, Refusal};
+use crate::routes::{self, Access, Call, Route};
+use crate::stream::Part;
+
+/// Who leads, as this master knows it.
+#[derive(Debug, Clone)]
+pub enum Leadership {
+    Leading(Arc<MasterView>),
+    Following { hostname: String, port: u16 },
+    Leaderless,
+}
+
+/// What does not change while this process runs.
+#[derive(Debug, Clone)]
+pub struct MasterIdentity {
+    pub build: BuildInfo,
+    pub started: Time,
+    /// Effective settings, as `/flags` shows them; never a secret.
+    pub flags: BTreeMap<String, String>,
+    /// Served as `/master/log`.
+    pub log_file: Option<PathBuf>,
+}
+
+/// What a route serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    Health,
+    Version,
+    Flags,
+    Redirect,
+    RedirectLoop,
+    State,
+    StateSummary,
+    Slaves,
+    Frameworks,
+    Tasks,
+    Roles,
+    Metrics,
+    Files(Operation),
+}
+
+const GET: &[&str] = &["GET"];
+
+macro_rules! route {
+    ($path:literal, $access:ident, $endpoint:expr) => {
+        Route {
+            path: $path,
+            aliases: &[
+                concat!("/master", $path),
+                concat!($path, ".json"),
+                concat!("/master", $path, ".json"),
+            ],
+            methods: GET,
+            access: Access::$access,
+            endpoint: $endpoint,
+        }
+    };
+    ($path:literal, $aliases:expr, $access:ident, $endpoint:expr) => {
+        Route { path: $path, aliases: $aliases, methods: GET, access: Access::$access, endpoint: $endpoint }
+    };
+}
+
+/// Everything this router serves, and nothing else.
+pub const ROUTES: &[Route<Endpoint>] = &[
+    route!("/health", &["/master/health"], Open, Endpoint::Health),
+    route!("/version", &[], Open, Endpoint::Version),
+    route!("/redirect", &["/master/redirect"], Open, Endpoint::Redirect),
+    route!("/redirect/{*rest}", &["/master/redirect/{*rest}"], Open, Endpoint::RedirectLoop),
+    route!("/flags", &["/master/flags"], Flags, Endpoint::Flags),
+    route!("/state", State, Endpoint::State),
+    route!("/state-summary", &["/master/state-summary"], State, Endpoint::StateSummary),
+    route!("/slaves", State, Endpoint::Slaves),
+    route!("/frameworks", &["/master/frameworks"], State, Endpoint::Frameworks),
+    route!("/tasks", State, Endpoint::Tasks),
+    route!("/roles", Roles, Endpoint::Roles),
+    route!("/metrics/snapshot", &[], Endpoint, Endpoint::Metrics),
+    route!("/files/browse", &["/files/browse.json"], Files, Endpoint::Files(Operation::Browse)),
+    route!("/files/read", &["/files/read.json"], Files, Endpoint::Files(Operation::Read)),
+    route!("/files/download", &["/files/download.json"], Files, Endpoint::Files(Operation::Download)),
+    route!("/files/debug", &["/files/debug.json"], Endpoint, Endpoint::Files(Operation::Debug)),
+];
+
+struct Served {
+    leadership: Box<dyn Fn() -> Leadership + Send + Sync>,
+    identity: MasterIdentity,
+    files: Files,
+}
+
+/// The endpoints of a master that always leads.
+pub fn master_router(
+    view: Arc<dyn Fn() -> Arc<MasterView> + Send + Sync>,
+    identity: MasterIdentity,
+) -> Router {
+    master_router_with(move || Leadership::Leading(view()), identity)
+}
+
+/// The endpoints of one master of several.
+pub fn master_router_with(
+    leadership: impl Fn() -> Leadership + Send + Sync + 'static,
+    identity: MasterIdentity,
+) -> Router {
+    let served = Served { leadership: Box::new(leadership), identity, files: Files::new() };
+    routes::router(ROUTES, Arc::new(served), serve)
+}
+
+async fn serve(served: Arc<Served>, endpoint: Endpoint, call: Call) -> Result<Response, Refusal> {
+    match endpoint {
+        Endpoint::Health => return Ok(StatusCode::OK.into_response()),
+        Endpoint::Version => return Ok(reply::json(&served.identity.build, call.callback)),
+        Endpoint::Flags => return Ok(reply::json(&json!({"flags": served.identity.flags}), call.callback)),
+        Endpoint::Redirect => return redirect_to_leader(&served),
+        Endpoint::RedirectLoop => return Err(Refusal::not_found()),
+        Endpoint::Files(operation) => {
+            let attached = files::Attached::log("/master/log", served.identity.log_file.clone());
+            return served.files.serve(operation, attached, call).await;
+        }
+        Endpoint::Metrics => {
+            let view = match (served.leadership)() {
+                Leadership::Leading(view) => Some(view),
+                Leadership::Following { .. } | Leadership::Leaderless => None,
+            };
+            return metrics::snapshot(view.as_deref(), &served.identity, call);
+        }
+        _ => {}
+    }
+    let view = match (served.leadership)() {
+        Leadership::Leading(view) => view,
+        Leadership::Following { hostname, port } => {
+            return Ok(reply::redirect(&hostname, port, &call.path_and_query));
+        }
+        Leadership::Leaderless => return Err(no_leader()),
+    };
+    let parts = cluster(endpoint, &view, &served.identity, &call)?;
+    Ok(reply::stream(parts, call.callback))
+}
+
+/// Endpoints that only the leader answers.
+fn cluster(
+    endpoint: Endpoint,
+    view: &Arc<MasterView>,
+    identity: &MasterIdentity,
+    call: &Call,
+) -> Result<Vec<Part>, Refusal> {
+    let query = &call.query;
+    Ok(match endpoint {
+        Endpoint::State => state::state(view, identity),
+        Endpoint::StateSummary => summary::summary(view),
+        Endpoint::Slaves => state::slaves(view, query.text("slave_id").as_deref()),
+        Endpoint::Frameworks => state::frameworks(view, query.text("framework_id").as_deref()),
+        Endpoint::Tasks => tasks::tasks(view, query)?,
+        Endpoint::Roles => vec![Part::value(&roles::roles(view))],
+        Endpoint::Health
+        | Endpoint::Version
+        | Endpoint::Flags
+        | Endpoint::Redirect
+        | Endpoint::RedirectLoop
+        | Endpoint::Metrics
+        | Endpoint::Files(_) => return Err(Refusal::not_found()),
+    })
+}
+
+fn redirect_to_leader(served: &Served) -> Result<Response, Refusal> {
+    match (served.leadership)() {
+        Leadership::Leading(view) => Ok(reply::redirect(&view.config.hostname, view.config.port, "")),
+        Leadership::Following { hostname, port } => Ok(reply::redirect(&hostname, port, "")),
+        Leadership::Leaderless => Err(no_leader()),
+    }
+}
+
+fn no_leader() -> Refusal {
+    Refusal::unavailable("No leader elected")
+}
