@@ -10,4 +10,5 @@ mod validate;
 
 pub use app::AppDefinition;
 pub use normalize::{Rules, resolve};
+pub use unavailable::SUFFIX as UNAVAILABLE;
 pub use update::AppUpdate;

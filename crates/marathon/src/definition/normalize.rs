@@ -41,7 +41,7 @@ pub fn resolve(
     }
     let mut update = update.clone();
     rewrite_deprecated(&mut update, rules);
-    violations.extend(validate::update(&update, base, rules));
+    violations.extend(validate::update(&update, base));
     if !violations.is_empty() {
         return Err(violations);
     }
@@ -92,10 +92,10 @@ fn definition_of_port(port: u16) -> PortDefinitionUpdate {
 }
 
 fn fetch_of_uri(uri: String) -> Fetch {
-    const ARCHIVES: [&str; 10] =
-        [".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".tar", ".gz", ".zip", ".xz"];
+    const ARCHIVES: [&str; 9] =
+        [".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".tar", ".gz", ".zip"];
     let path = uri.split(['?', '#']).next().unwrap_or_default();
-    let extract = ARCHIVES.iter().any(|ending| *ending != ".xz" && path.ends_with(ending));
+    let extract = ARCHIVES.iter().any(|ending| path.ends_with(ending));
     Fetch { uri, extract, executable: false, cache: false, dest_path: None }
 }
 
@@ -372,7 +372,11 @@ fn complete(app: &mut AppDefinition, rules: &Rules) {
             network.name.clone_from(&rules.default_network_name);
         }
     }
-    if !app.is_host_network() {
+    if app.is_host_network() {
+        if let Some(container) = app.container.as_mut() {
+            container.port_mappings = None;
+        }
+    } else {
         app.require_ports = false;
         let bridge = app.networks.iter().any(|network| network.mode == NetworkMode::Bridge);
         let container = app.container.get_or_insert_with(|| Container {
