@@ -267,7 +267,7 @@ mod tests {
     fn a_term_fences() {
         let mut state = State::default();
         let txn = Txn::new().put(key("a"), "1").in_term(Term(3));
-        assert_eq!(state.apply(Term(4), &[txn.clone()])[0], Outcome::Fenced { current: Term(4) });
+        assert_eq!(state.apply(Term(4), std::slice::from_ref(&txn))[0], Outcome::Fenced { current: Term(4) });
         assert_eq!(state.apply(Term(3), &[txn])[0], Outcome::Committed { revision: Revision(1) });
     }
 

@@ -99,11 +99,13 @@ impl Store {
         let engine_config = engine_config(&config)?;
         let (log, machine) = open_files(&config).await?;
         let shared = machine.shared();
-        let network = Network { transport: Arc::clone(&config.transport) };
-        let raft = Raft::new(config.node_id, Arc::new(engine_config), network, log.clone(), machine)
-            .await
-            .map_err(|error| OpenError::Start { reason: stopped(&error) })?;
-        initialize(&raft, &config).await?;
+        let raft = match start_engine(&config, engine_config, log.clone(), machine).await {
+            Ok(raft) => raft,
+            Err(error) => {
+                log.close().await;
+                return Err(error);
+            }
+        };
 
         let (proposals, queue) = mpsc::channel(QUEUE_LENGTH);
         let proposer = Proposer {
@@ -335,16 +337,35 @@ async fn open_files(config: &Config) -> Result<(LogStore, Machine), OpenError> {
         if !log_path.exists() && snapshots.newest().map_err(bad_snapshot)?.is_some() {
             return Err(OpenError::LogMissing { dir: dir.clone() });
         }
+        // The log last: it starts a thread, which a failure after it would leave behind.
+        let machine = Machine::open(snapshots, every_bytes).map_err(bad_snapshot)?;
         let log = LogStore::open(&log_path, node)
             .map_err(|error: LogError| OpenError::Log { dir: dir.clone(), reason: chain(&error) })?;
         crate::disk::sync_dir(&dir).map_err(bad_dir)?;
-        let machine = Machine::open(snapshots, every_bytes).map_err(bad_snapshot)?;
         Ok((log, machine))
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(opened) => opened,
         Err(error) => Err(OpenError::Start { reason: format!("opening the files: {error}") }),
     }
+}
+
+async fn start_engine(
+    config: &Config,
+    engine_config: openraft::Config,
+    log: LogStore,
+    machine: Machine,
+) -> Result<Raft, OpenError> {
+    let network = Network { transport: Arc::clone(&config.transport) };
+    let raft = Raft::new(config.node_id, Arc::new(engine_config), network, log, machine)
+        .await
+        .map_err(|error| OpenError::Start { reason: stopped(&error) })?;
+    if let Err(error) = initialize(&raft, config).await {
+        // The first error is the one to tell.
+        let _ = raft.shutdown().await;
+        return Err(error);
+    }
+    Ok(raft)
 }
 
 /// First start: write the members into the log. Later starts: the log knows.

@@ -1,4 +1,5 @@
 //! Three members in one process: elections, partitions, restarts, snapshots, new members.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

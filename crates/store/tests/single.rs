@@ -1,4 +1,5 @@
 //! A group of one: transactions, reads, watches, restarts, limits.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::time::{Duration, Instant};
 
