@@ -136,7 +136,7 @@ async fn serve(served: Arc<Served>, endpoint: Endpoint, call: Call) -> Result<Re
         }
         Endpoint::Metrics => metrics::snapshot(&(served.view)(), call),
         Endpoint::Files(operation) => {
-            let attached = Attached::agent(&(served.view)(), served.config.log_file.clone());
+            let attached = Attached::agent((served.view)(), served.config.log_file.clone());
             served.files.serve(operation, attached, call).await
         }
     }

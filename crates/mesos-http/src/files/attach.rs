@@ -1,23 +1,26 @@
 //! Virtual paths: which real directory or file a name stands for.
 //!
-//! A sandbox has four names: its directory, the directory's `latest` sibling,
-//! `/frameworks/F/executors/E/runs/latest` and the same with its container id.
-//! Sandboxes of runs that the view has forgotten keep the first two as long as
-//! they are on disk. Input: an agent's view; no I/O except for forgotten runs.
+//! A sandbox has three names: its directory, the directory's `latest` sibling and
+//! `/frameworks/F/executors/E/runs/latest`. Names are read by their form, so that
+//! a node with many tasks pays nothing per read and a run that the view has
+//! forgotten stays readable as long as it is on disk. Input: a view; no I/O
+//! except to find the newest of forgotten runs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use mesos_agent::AgentView;
+use mesos_agent::view::TaskView;
 
 /// What is attached at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Attached {
-    /// Virtual to real; without trailing slashes.
-    paths: BTreeMap<PathBuf, PathBuf>,
-    work_dir: Option<PathBuf>,
+    log_name: &'static str,
+    log_file: Option<PathBuf>,
+    view: Option<Arc<AgentView>>,
 }
 
 /// A virtual path taken apart.
@@ -30,74 +33,106 @@ pub(crate) struct Resolved {
 }
 
 impl Attached {
-    pub fn log(name: &str, file: Option<PathBuf>) -> Self {
-        let paths = file.map(|file| (PathBuf::from(name), file)).into_iter().collect();
-        Self { paths, work_dir: None }
+    pub fn log(log_name: &'static str, log_file: Option<PathBuf>) -> Self {
+        Self { log_name, log_file, view: None }
     }
 
-    pub fn agent(view: &AgentView, log_file: Option<PathBuf>) -> Self {
-        let mut attached = Self::log("/slave/log", log_file);
-        attached.work_dir = Some(PathBuf::from(&view.work_dir));
-        // Later runs of the same executor take over `latest`.
-        let mut tasks: Vec<_> = view.completed.iter().chain(&view.tasks).collect();
-        tasks.sort_by_key(|task| task.task.received);
-        for view in tasks {
-            let real = PathBuf::from(&view.directory);
-            let runs = format!("/frameworks/{}/executors/{}/runs", view.task.framework_id, view.task.info.id);
-            let container = view.task.container_id.as_str();
-            attached.paths.insert(Path::new(&runs).join(container), real.clone());
-            attached.paths.insert(Path::new(&runs).join("latest"), real.clone());
-            if let Some(parent) = real.parent() {
-                attached.paths.insert(parent.join("latest"), real.clone());
-            }
-            attached.paths.insert(real.clone(), real);
-        }
-        attached
+    pub fn agent(view: Arc<AgentView>, log_file: Option<PathBuf>) -> Self {
+        Self { log_name: "/slave/log", log_file, view: Some(view) }
     }
 
-    /// For `/files/debug`.
+    /// Virtual to real names, for `/files/debug`.
     pub fn listing(&self) -> BTreeMap<String, String> {
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        self.paths.iter().map(|(name, real)| (text(name), text(real))).collect()
+        let mut names = BTreeMap::new();
+        if let Some(file) = &self.log_file {
+            names.insert(self.log_name.to_owned(), file.to_string_lossy().into_owned());
+        }
+        let Some(view) = &self.view else { return names };
+        // Later runs of the same executor take over `latest`.
+        let mut runs: Vec<&TaskView> = all_runs(view).collect();
+        runs.sort_by_key(|run| run.task.received);
+        for run in runs {
+            let (framework, executor) = (&run.task.framework_id, &run.task.info.id);
+            names.insert(
+                format!("/frameworks/{framework}/executors/{executor}/runs/latest"),
+                run.directory.clone(),
+            );
+            if let Some((parent, _)) = run.directory.rsplit_once('/') {
+                names.insert(format!("{parent}/latest"), run.directory.clone());
+            }
+            names.insert(run.directory.clone(), run.directory.clone());
+        }
+        names
     }
 
-    /// The longest attached prefix wins.
     pub fn resolve(&self, path: &[u8]) -> Option<Resolved> {
         let path = Path::new(OsStr::from_bytes(path));
-        for prefix in path.ancestors() {
-            if let Some(root) = self.paths.get(prefix) {
-                let rest = path.strip_prefix(prefix).ok()?;
-                return Some(Resolved { root: root.clone(), rest: rest.to_path_buf() });
-            }
+        if let Some(file) = &self.log_file
+            && let Ok(rest) = path.strip_prefix(self.log_name)
+        {
+            return Some(Resolved { root: file.clone(), rest: rest.to_path_buf() });
         }
-        self.forgotten(path)
-    }
-
-    /// `<work_dir>/slaves/A/frameworks/F/executors/E/runs/R/…` by its form.
-    fn forgotten(&self, path: &Path) -> Option<Resolved> {
-        let work_dir = self.work_dir.as_ref()?;
-        let below = path.strip_prefix(work_dir).ok()?;
-        let mut components = below.components();
-        let mut root = work_dir.clone();
-        for fixed in ["slaves", "frameworks", "executors", "runs"] {
-            for expected in [Some(fixed), None] {
-                let Some(Component::Normal(name)) = components.next() else { return None };
-                if expected.is_some_and(|expected| name != expected) {
-                    return None;
-                }
-                root.push(name);
-            }
+        let view = self.view.as_ref()?;
+        let work_dir = Path::new(&view.work_dir);
+        if let Ok(below) = path.strip_prefix(work_dir) {
+            // `slaves/A/frameworks/F/executors/E/runs/R/…`
+            let ([agent, framework, executor, run], rest) =
+                take(below, ["slaves", "frameworks", "executors", "runs"])?;
+            let mut runs = work_dir.join("slaves").join(agent);
+            runs.extend([
+                OsStr::new("frameworks"),
+                framework,
+                OsStr::new("executors"),
+                executor,
+                OsStr::new("runs"),
+            ]);
+            let root = if run == "latest" {
+                newest_known(view, framework, executor).or_else(|| newest_on_disk(&runs))?
+            } else {
+                runs.join(run)
+            };
+            return Some(Resolved { root, rest });
         }
-        let rest = components.as_path().to_path_buf();
-        let root = if root.ends_with("latest") { newest_run(root.parent()?)? } else { root };
+        let ([framework, executor, run], rest) =
+            take(path.strip_prefix("/").ok()?, ["frameworks", "executors", "runs"])?;
+        let root = if run == "latest" { newest_known(view, framework, executor)? } else { return None };
         Some(Resolved { root, rest })
     }
+}
+
+/// Takes `key/value/` pairs with these keys off the front.
+fn take<'a, const N: usize>(path: &'a Path, keys: [&str; N]) -> Option<([&'a OsStr; N], PathBuf)> {
+    let mut components = path.components();
+    let mut values = [OsStr::new(""); N];
+    for (key, value) in keys.iter().zip(&mut values) {
+        let (Some(Component::Normal(found)), Some(Component::Normal(next))) =
+            (components.next(), components.next())
+        else {
+            return None;
+        };
+        if found != *key {
+            return None;
+        }
+        *value = next;
+    }
+    Some((values, components.as_path().to_path_buf()))
+}
+
+fn all_runs(view: &AgentView) -> impl Iterator<Item = &TaskView> {
+    view.completed.iter().chain(&view.tasks)
+}
+
+fn newest_known(view: &AgentView, framework: &OsStr, executor: &OsStr) -> Option<PathBuf> {
+    all_runs(view)
+        .filter(|run| run.task.framework_id.as_str() == framework && run.task.info.id.as_str() == executor)
+        .max_by_key(|run| run.task.received)
+        .map(|run| PathBuf::from(&run.directory))
 }
 
 /// Runs looked at for `latest`; an executor has one, rarely a few.
 const RUNS_MAX: usize = 1_000;
 
-fn newest_run(runs: &Path) -> Option<PathBuf> {
+fn newest_on_disk(runs: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(runs).ok()?.take(RUNS_MAX).filter_map(Result::ok);
     let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     directories
@@ -108,44 +143,56 @@ fn newest_run(runs: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::node;
 
-    fn attached() -> Attached {
-        let mut attached = Attached::log("/slave/log", Some("/var/log/agent".into()));
-        attached.work_dir = Some("/w".into());
-        attached.paths.insert("/frameworks/f/executors/e/runs/latest".into(), "/w/real".into());
-        attached
-    }
+    const RUN: &str = "/w/slaves/master-S1/frameworks/master-0000/executors/web.1/runs/c-web.1";
 
     fn check(path: &str, expected: Option<(&str, &str)>) {
+        let attached = Attached::agent(Arc::new(node("/w")), Some("/var/log/agent".into()));
         let expected = expected.map(|(root, rest)| Resolved { root: root.into(), rest: rest.into() });
-        assert_eq!(attached().resolve(path.as_bytes()), expected, "{path}");
+        assert_eq!(attached.resolve(path.as_bytes()), expected, "{path}");
     }
 
     #[test]
-    fn prefixes() {
+    fn names_of_a_sandbox() {
+        let latest = "/frameworks/master-0000/executors/web.1/runs/latest";
+        check(latest, Some((RUN, "")));
+        check(&format!("{latest}/"), Some((RUN, "")));
+        check(&format!("{latest}/a/b"), Some((RUN, "a/b")));
+        check(&format!("{latest}/../../x"), Some((RUN, "../../x")));
+        check(&RUN.replace("c-web.1", "latest/stdout"), Some((RUN, "stdout")));
+        check(&format!("{RUN}/stdout"), Some((RUN, "stdout")));
         check("/slave/log", Some(("/var/log/agent", "")));
         check("/slave/log/", Some(("/var/log/agent", "")));
-        check("/frameworks/f/executors/e/runs/latest/a/b", Some(("/w/real", "a/b")));
-        check("/frameworks/f/executors/e/runs/latest/../../x", Some(("/w/real", "../../x")));
-        check("/etc/passwd", None);
-        check("", None);
-        check("/", None);
     }
 
     #[test]
     fn forgotten_runs_by_their_form() {
-        check(
-            "/w/slaves/a/frameworks/f/executors/e/runs/r/stdout",
-            Some(("/w/slaves/a/frameworks/f/executors/e/runs/r", "stdout")),
-        );
-        check(
-            "/w/slaves/a/frameworks/f/executors/e/runs/r",
-            Some(("/w/slaves/a/frameworks/f/executors/e/runs/r", "")),
-        );
-        check("/w/slaves/a/frameworks/f/executors/e/runs", None);
-        check("/w/slaves/a/frameworks/../executors/e/runs/r", None);
-        check("/w/slaves/../../etc", None);
-        check("/w/meta/slaves", None);
-        check("/w/slaves/a/frameworks/f/executors/e/runs/latest", None);
+        let run = "/w/slaves/a/frameworks/f/executors/e/runs/r";
+        check(run, Some((run, "")));
+        check(&format!("{run}/stdout"), Some((run, "stdout")));
+    }
+
+    #[test]
+    fn everything_else_is_nothing() {
+        for path in [
+            "",
+            "/",
+            "relative",
+            "/etc/passwd",
+            "/slave",
+            "/w",
+            "/w/meta/slaves",
+            "/w/slaves/../../etc",
+            "/w/slaves/a/frameworks/f/executors/e/runs",
+            "/w/slaves/a/frameworks/f/executors/e/runs/latest",
+            "/w/slaves/a/frameworks/../executors/e/runs/r",
+            "/w/slaves/a/frameworks/f/executors/e/runs/..",
+            "/frameworks/master-0000/executors/web.1/runs",
+            "/frameworks/master-0000/executors/web.9/runs/latest",
+            "/frameworks/master-0000/executors/web.1/runs/c-web.1",
+        ] {
+            check(path, None);
+        }
     }
 }

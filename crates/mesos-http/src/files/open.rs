@@ -62,24 +62,27 @@ pub(crate) fn open_inside(resolved: &Resolved) -> Result<Opened, OpenError> {
     let Ok(below) = path.strip_prefix(&root) else {
         return Err(OpenError::Inaccessible { path: shown() });
     };
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let errno = |error: Errno| match error {
+    let fd = open_below(&root, below).map_err(|error| match error {
         // A component became a symlink after the path was made canonical.
         Errno::LOOP => OpenError::Inaccessible { path: shown() },
         other => classify(other.into(), shown()),
-    };
-    let mut fd = open(&root, flags, Mode::empty()).map_err(errno)?;
-    for (depth, component) in below.components().enumerate() {
-        let Component::Normal(name) = component else {
-            return Err(OpenError::Inaccessible { path: shown() });
-        };
-        if depth == DEPTH_MAX {
-            return Err(OpenError::Inaccessible { path: shown() });
-        }
-        fd = openat(&fd, name, flags | OFlags::NOFOLLOW, Mode::empty()).map_err(errno)?;
-    }
-    let stat = fstat(&fd).map_err(errno)?;
+    })?;
+    let stat = fstat(&fd).map_err(|error| classify(error.into(), shown()))?;
     Ok(Opened { fd, stat, path, root })
+}
+
+/// Opens without following a symlink anywhere below `root`.
+fn open_below(root: &Path, below: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut fd = open(root, flags, Mode::empty())?;
+    for (depth, component) in below.components().enumerate() {
+        let Component::Normal(name) = component else { return Err(Errno::LOOP) };
+        if depth == DEPTH_MAX {
+            return Err(Errno::LOOP);
+        }
+        fd = openat(&fd, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(fd)
 }
 
 fn classify(error: io::Error, path: String) -> OpenError {
@@ -89,5 +92,29 @@ fn classify(error: io::Error, path: String) -> OpenError {
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => OpenError::Inaccessible { path },
         _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => OpenError::Inaccessible { path },
         _ => OpenError::Io { path, source: error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// What a task gains by swapping a directory for a symlink at the worst moment.
+    #[test]
+    fn a_symlink_that_appears_later_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("sandbox");
+        fs::create_dir_all(root.join("dir")).unwrap();
+        fs::write(root.join("dir/passwd"), "own").unwrap();
+        assert!(open_below(&root, Path::new("dir/passwd")).is_ok());
+        fs::rename(root.join("dir"), root.join("moved")).unwrap();
+        symlink("/etc", root.join("dir")).unwrap();
+        symlink("/etc/passwd", root.join("file")).unwrap();
+        for below in ["dir/passwd", "dir", "file", "../x", "/etc/passwd"] {
+            assert_eq!(open_below(&root, Path::new(below)).unwrap_err(), Errno::LOOP, "{below}");
+        }
     }
 }
