@@ -9,6 +9,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use model::TaskState;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{Leadership, MasterIdentity, ROUTES, master_router, master_router_with};
 use crate::fixtures::{BUILD, SUMMARY, TASK, body, build, cluster, get, refused, send, shape, task, time};
@@ -399,6 +401,49 @@ async fn the_log_is_a_file() {
     assert_eq!(read, json!({"offset": 4, "data": "two"}));
     refused(&router, "/files/read?path=/master/log/x&offset=0", 404).await;
     refused(&router, "/files/read?path=/master&offset=0", 404).await;
+}
+
+/// Over a socket, as clients meet it: `HEAD` has no body, a large answer is
+/// chunked, a reader that leaves in the middle harms nobody.
+#[tokio::test]
+async fn over_a_socket() {
+    let mut view = cluster();
+    view.frameworks[0].tasks =
+        (0..500).map(|i| task(&format!("web.{i}"), 1, TaskState::Running, i)).collect();
+    let view = Arc::new(view);
+    let router = master_router(Arc::new(move || view.clone()), identity());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let ask = |request: &'static str| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(format!("{request} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap().to_lowercase();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    };
+    let (head, text) = ask("GET /version").await;
+    assert!(
+        head.starts_with("http/1.1 200") && head.contains(&format!("content-length: {}", text.len())),
+        "{head}"
+    );
+    let (head, text) = ask("HEAD /version").await;
+    assert!(head.starts_with("http/1.1 200") && text.is_empty(), "{head} {text}");
+    let (head, text) = ask("GET /state").await;
+    assert!(head.contains("transfer-encoding: chunked") && text.ends_with("0\r\n\r\n"), "{head}");
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /state HTTP/1.1\r\nHost: m\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 100]).await.unwrap();
+    }
+    assert!(ask("GET /health").await.0.starts_with("http/1.1 200"));
+    server.abort();
 }
 
 #[tokio::test]
