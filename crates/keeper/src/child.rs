@@ -116,8 +116,8 @@ fn run(plan: &Plan, action: &Action) -> c_int {
         Action::OpenPath { path, slot } => open_path(path, *slot),
         // SAFETY: a C string.
         Action::Chdir(path) => check(unsafe { libc::chdir(path.as_ptr()) }.into()),
-        // SAFETY: constant C strings.
         Action::PivotRoot => {
+            // SAFETY: constant C strings.
             check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })
         }
         Action::DetachOldRoot => detach_old_root(),
@@ -152,8 +152,8 @@ fn run(plan: &Plan, action: &Action) -> c_int {
         // SAFETY: take numbers.
         Action::SetUid(uid) => check(unsafe { libc::syscall(libc::SYS_setresuid, *uid, *uid, *uid) }),
         Action::SetCapabilities { mask } => set_capabilities(*mask),
-        // SAFETY: takes numbers.
         Action::NoNewPrivileges => {
+            // SAFETY: takes numbers.
             check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())
         }
         // SAFETY: takes numbers.

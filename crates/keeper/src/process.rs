@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
@@ -10,6 +11,8 @@ use crate::record::Identity;
 
 /// Most processes looked at in one container.
 const DESCENDANTS_MAX: usize = 100_000;
+/// Rounds of killing processes that fork meanwhile.
+const KILL_ROUNDS_MAX: usize = 50;
 
 /// When a process started, in clock ticks after boot; `None` if there is none.
 pub fn start_time(pid: u32) -> Option<u64> {
@@ -19,6 +22,11 @@ pub fn start_time(pid: u32) -> Option<u64> {
 /// The parent of a process.
 pub fn parent(pid: u32) -> Option<u32> {
     stat_field(pid, 4)?.parse().ok()
+}
+
+/// The name a process shows.
+pub fn name(pid: u32) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
 }
 
 /// Whether a process has ended and waits to be reaped.
@@ -46,20 +54,16 @@ pub fn open(identity: Identity) -> io::Result<Option<OwnedFd>> {
     Ok((start_time(identity.pid) == Some(identity.start_time)).then_some(handle))
 }
 
-/// Sends a signal to the first process of a container, or to all its others.
-/// `false` if the container has ended.
+/// Sends a signal to the first process of a container, which passes it to the
+/// command, or to all its other processes. `false` if the container has ended.
 pub fn signal(identity: Identity, signal: Signal, all: bool) -> io::Result<bool> {
     let Some(handle) = open(identity)? else { return Ok(false) };
-    if all {
+    if signal == Signal::KILL && !has_own_pids(identity.pid) {
+        kill_below(&handle, identity.pid);
+    } else if signal != Signal::KILL && all {
         let below = descendants(identity.pid);
-        for &pid in below.iter().rev() {
-            // A pid that went away meanwhile needs no signal; it cannot be
-            // another's yet unless pids wrapped around within this loop.
-            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, signal);
-            }
-        }
-        if !below.is_empty() && signal != Signal::KILL {
+        below.iter().rev().for_each(|&pid| send(pid, signal));
+        if !below.is_empty() {
             return Ok(true);
         }
     }
@@ -67,6 +71,36 @@ pub fn signal(identity: Identity, signal: Signal, all: bool) -> io::Result<bool>
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::SRCH) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the end of `pid` ends everything below it.
+fn has_own_pids(pid: u32) -> bool {
+    let namespace = |path: String| fs::read_link(path).ok();
+    let own = namespace("/proc/self/ns/pid".into());
+    let other = namespace(format!("/proc/{pid}/ns/pid"));
+    own.is_some() && other.is_some() && own != other
+}
+
+/// Ends all processes below a first process that holds still meanwhile, so that
+/// it neither ends early nor hands them over.
+fn kill_below(handle: &OwnedFd, pid: u32) {
+    let _ = rustix::process::pidfd_send_signal(handle, Signal::STOP);
+    for _ in 0..KILL_ROUNDS_MAX {
+        let below: Vec<u32> = descendants(pid).into_iter().filter(|&pid| !is_zombie(pid)).collect();
+        if below.is_empty() {
+            return;
+        }
+        below.into_iter().for_each(|pid| send(pid, Signal::KILL));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A pid that went away meanwhile needs no signal; it cannot be another's yet
+/// unless pids wrapped around since the look at its parent.
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, signal);
     }
 }
 
@@ -84,7 +118,7 @@ pub fn descendants(root: u32) -> Vec<u32> {
 }
 
 /// Children of all threads of a process.
-fn children(pid: u32) -> Vec<u32> {
+pub fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let mut found = Vec::new();
     for thread in threads.flatten() {
@@ -102,4 +136,14 @@ fn children_by_parent(parent_pid: u32) -> Vec<u32> {
     let pids =
         entries.flatten().filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
     pids.filter(|&pid| parent(pid) == Some(parent_pid)).collect()
+}
+
+/// User and system time in clock ticks (with reaped children's), resident bytes.
+pub fn times_and_memory(pid: u32) -> Option<(u64, u64, u64)> {
+    let number = |field| stat_field(pid, field)?.parse::<u64>().ok();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    Some((number(14)? + number(16)?, number(15)? + number(17)?, kibibytes.unwrap_or(0u64) << 10))
 }

@@ -1,4 +1,5 @@
 //! A real keeper with real processes: the contract its client builds on.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::net::UnixStream;

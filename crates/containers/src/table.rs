@@ -1,0 +1,278 @@
+//! What is known of every container, and the telling of exits.
+//!
+//! The one place where a container's phase changes; everybody else waits on it.
+//! Invariants: a phase only moves forward (starting, running, ended); an end is
+//! told once per run of the agent, after the launch was answered. Bounded by
+//! the keeper's limit of containers.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use keeper::record::{Identity, Record};
+use model::ContainerId;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::api::{ContainerEvent, Exit, ExitStatus, RecoveredContainer, RecoveredState};
+use crate::cgroup::{Cgroups, MemoryReport};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    Starting,
+    Running(Identity),
+    Ended(Exit),
+    /// The launch failed or was cancelled; the entry is gone.
+    Gone,
+}
+
+struct Entry {
+    phase: watch::Sender<Phase>,
+    cancelled: watch::Sender<bool>,
+    /// Whether `launch` has not been answered.
+    launching: bool,
+    told: bool,
+    /// Whether a task here waits for the process, because the keeper cannot.
+    watched: bool,
+}
+
+pub struct Table {
+    runtime_dir: PathBuf,
+    cgroups: Option<Arc<Cgroups>>,
+    entries: Mutex<HashMap<ContainerId, Entry>>,
+    changed: Notify,
+}
+
+impl Table {
+    /// Starts with what is on disk; also returns what can never run again.
+    pub fn load(
+        runtime_dir: &Path,
+        cgroups: Option<Arc<Cgroups>>,
+    ) -> std::io::Result<(Arc<Self>, Vec<ContainerId>)> {
+        let table = Arc::new(Self {
+            runtime_dir: runtime_dir.to_path_buf(),
+            cgroups,
+            entries: Mutex::new(HashMap::new()),
+            changed: Notify::new(),
+        });
+        let mut lost = Vec::new();
+        for name in Record::list(runtime_dir)? {
+            let id = ContainerId::new(&name);
+            let record = table.record(&id);
+            let phase = match (record.status(), record.identity()) {
+                (Some(status), _) => Phase::Ended(table.exit(&id, Some(status))),
+                (None, Some(identity)) => Phase::Running(identity),
+                (None, None) => {
+                    lost.push(id);
+                    continue;
+                }
+            };
+            table.entries().insert(id, Entry::new(phase, false));
+        }
+        Ok((table, lost))
+    }
+
+    pub fn record(&self, id: &ContainerId) -> Record {
+        Record::of(&self.runtime_dir, id.as_str())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<ContainerId, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims the id; `None` if it is taken. The receiver turns true on cancel.
+    pub fn begin(&self, id: &ContainerId) -> Option<watch::Receiver<bool>> {
+        let mut entries = self.entries();
+        if entries.contains_key(id) {
+            return None;
+        }
+        let entry = Entry::new(Phase::Starting, true);
+        let cancelled = entry.cancelled.subscribe();
+        entries.insert(id.clone(), entry);
+        Some(cancelled)
+    }
+
+    pub fn cancel(&self, id: &ContainerId) {
+        if let Some(entry) = self.entries().get(id) {
+            entry.cancelled.send_replace(true);
+        }
+    }
+
+    pub fn started(&self, id: &ContainerId, identity: Identity) {
+        if let Some(entry) = self.entries().get(id) {
+            entry.phase.send_if_modified(|phase| {
+                let starts = *phase == Phase::Starting;
+                if starts {
+                    *phase = Phase::Running(identity);
+                }
+                starts
+            });
+        }
+    }
+
+    /// The launch was answered: from now on its end may be told.
+    pub fn answered(&self, id: &ContainerId) {
+        if let Some(entry) = self.entries().get_mut(id) {
+            entry.launching = false;
+        }
+        self.changed.notify_one();
+    }
+
+    pub fn remove(&self, id: &ContainerId) {
+        if let Some(entry) = self.entries().remove(id) {
+            entry.phase.send_replace(Phase::Gone);
+        }
+    }
+
+    pub fn subscribe(&self, id: &ContainerId) -> Option<watch::Receiver<Phase>> {
+        self.entries().get(id).map(|entry| entry.phase.subscribe())
+    }
+
+    pub fn phase(&self, id: &ContainerId) -> Option<Phase> {
+        self.entries().get(id).map(|entry| entry.phase.borrow().clone())
+    }
+
+    /// Notes the end of a container; `None` when nobody saw how.
+    pub fn ended(&self, id: &ContainerId, status: Option<i32>) {
+        let exit = self.exit(id, status);
+        if let Some(entry) = self.entries().get(id) {
+            entry.phase.send_if_modified(|phase| {
+                let ends = !matches!(phase, Phase::Ended(_) | Phase::Gone);
+                if ends {
+                    *phase = Phase::Ended(exit);
+                }
+                ends
+            });
+        }
+        self.changed.notify_one();
+    }
+
+    fn exit(&self, id: &ContainerId, status: Option<i32>) -> Exit {
+        let memory = self.cgroups.as_ref().and_then(|cgroups| cgroups.memory(id.as_str()));
+        let killed = memory.filter(|report| report.oom_kills > 0);
+        Exit {
+            status: exit_status(status),
+            oom: killed.is_some(),
+            mem_limit_message: killed.map(memory_message),
+        }
+    }
+
+    pub fn recovered(&self) -> Vec<RecoveredContainer> {
+        let state = |(id, entry): (&ContainerId, &Entry)| {
+            let state = match &*entry.phase.borrow() {
+                Phase::Running(Identity { pid, start_time }) => {
+                    RecoveredState::Running { pid: *pid, start_time: *start_time }
+                }
+                Phase::Ended(exit) => RecoveredState::Exited(exit.clone()),
+                Phase::Starting | Phase::Gone => return None,
+            };
+            Some(RecoveredContainer { id: id.clone(), state })
+        };
+        self.entries().iter().filter_map(state).collect()
+    }
+
+    /// Containers that the keeper does not know or cannot wait for are waited
+    /// for here: by handle, reaped if they are this process's children.
+    pub fn watch(self: &Arc<Self>, id: &ContainerId) {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(id) else { return };
+        let Phase::Running(identity) = *entry.phase.borrow() else { return };
+        if std::mem::replace(&mut entry.watched, true) {
+            return;
+        }
+        let (table, id) = (self.clone(), id.clone());
+        tokio::spawn(async move {
+            let waited = wait_for(identity).await;
+            let record = table.record(&id);
+            let status = record.init_status().or(waited);
+            if let Some(status) = status
+                && let Err(error) = record.write_status(status)
+            {
+                tracing::warn!(container = %id, %error, "cannot store the exit status");
+            }
+            table.ended(&id, status);
+        });
+    }
+
+    pub fn watch_all(self: &Arc<Self>) {
+        let ids: Vec<ContainerId> = self.entries().keys().cloned().collect();
+        for id in ids {
+            self.watch(&id);
+        }
+    }
+
+    /// Tells ends until nobody listens.
+    pub async fn tell(self: Arc<Self>, events: mpsc::Sender<ContainerEvent>) {
+        loop {
+            let ready: Vec<(ContainerId, Exit)> = {
+                let mut entries = self.entries();
+                let ready = entries.iter_mut().filter(|(_, entry)| !entry.launching && !entry.told);
+                ready
+                    .filter_map(|(id, entry)| {
+                        let Phase::Ended(exit) = entry.phase.borrow().clone() else { return None };
+                        entry.told = true;
+                        Some((id.clone(), exit))
+                    })
+                    .collect()
+            };
+            for (id, Exit { status, oom, mem_limit_message }) in ready {
+                let event = ContainerEvent::Exited { id, status, oom, mem_limit_message };
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = events.closed() => return,
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn new(phase: Phase, launching: bool) -> Self {
+        Self {
+            phase: watch::Sender::new(phase),
+            cancelled: watch::Sender::new(false),
+            launching,
+            told: false,
+            watched: false,
+        }
+    }
+}
+
+pub fn exit_status(status: Option<i32>) -> ExitStatus {
+    match status {
+        Some(status) if libc::WIFEXITED(status) => ExitStatus::Code(libc::WEXITSTATUS(status)),
+        Some(status) if libc::WIFSIGNALED(status) => ExitStatus::Signal(libc::WTERMSIG(status)),
+        _ => ExitStatus::Unknown,
+    }
+}
+
+fn memory_message(report: MemoryReport) -> String {
+    format!(
+        "Memory limit exceeded: Requested: {}MB Maximum Used: {}MB",
+        report.limit_bytes >> 20,
+        report.max_usage_bytes >> 20
+    )
+}
+
+/// Waits for the end of a process; its status if it was our child.
+async fn wait_for(identity: Identity) -> Option<i32> {
+    use rustix::process::{WaitId, WaitIdOptions};
+    let handle = keeper::process::open(identity).ok()??;
+    // SAFETY: an OwnedFd is one open descriptor for its whole life, and it is
+    // dropped by the AsyncFd, after deregistration.
+    #[allow(unsafe_code)]
+    let handle = unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }.ok()?;
+    // Readable means ended; an error would mean the runtime is ending.
+    let _ = handle.readable().await;
+    let target = WaitId::PidFd(std::os::fd::AsFd::as_fd(handle.get_ref()));
+    let status = rustix::process::waitid(target, WaitIdOptions::EXITED | WaitIdOptions::NOHANG).ok()??;
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Some((code & 0xff) << 8),
+        (None, Some(signal)) => Some(signal & 0x7f),
+        (None, None) => None,
+    }
+}
