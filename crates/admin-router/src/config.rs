@@ -40,7 +40,8 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Number of request headers; more is answered 431.
     pub headers: usize,
-    /// Seconds a client may take to send its headers; then the connection is closed.
+    /// Seconds a client may take to send its headers, also those of its next request; then
+    /// the connection is closed.
     #[serde(with = "seconds")]
     pub header_timeout: Duration,
     /// Seconds to reach an upstream; then 504.
@@ -50,6 +51,10 @@ pub struct Limits {
     /// (or 408 when the client is the one that stopped).
     #[serde(with = "seconds")]
     pub stall_timeout: Duration,
+    /// Seconds of silence after which the kernel asks whether the other machine is still
+    /// there; streams may be silent for hours, a vanished peer may not.
+    #[serde(with = "seconds")]
+    pub keepalive: Duration,
     /// Bytes of a request body; more is answered 413.
     pub body_bytes: u64,
     /// The same for `/service/…`, where artifacts are uploaded.
@@ -68,6 +73,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(300),
+            keepalive: Duration::from_secs(60),
             body_bytes: 1 << 30,
             service_body_bytes: 16 << 30,
             drain_timeout: Duration::from_secs(5),

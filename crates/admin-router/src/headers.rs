@@ -7,8 +7,8 @@
 use std::net::SocketAddr;
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, LOCATION, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SERVER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, LOCATION,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -42,6 +42,10 @@ pub fn wants_websocket(headers: &HeaderMap) -> bool {
 
 /// Removes what belongs to one connection.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // Two lengths are an attempt to make two readers disagree; the framing wins.
+        headers.remove(CONTENT_LENGTH);
+    }
     let named: Vec<HeaderName> = connection_names(headers).collect();
     let fixed = [
         CONNECTION,
@@ -180,6 +184,16 @@ mod tests {
         strip_hop_by_hop(&mut headers);
         let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["host", "x-kept"]);
+    }
+
+    #[test]
+    fn of_two_lengths_the_framing_wins() {
+        let mut headers = map(&[("content-length", "5"), ("transfer-encoding", "chunked")]);
+        strip_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
+        let mut headers = map(&[("content-length", "5")]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers["content-length"], "5");
     }
 
     #[test]

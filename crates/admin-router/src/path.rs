@@ -86,6 +86,31 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// However often an accepted path is decoded, it names nothing above its prefix.
+        #[test]
+        fn an_accepted_path_never_climbs(path in r"/([ab./\\;%25eEfFcC]|%2[eEfF]|%5[cC]){0,24}") {
+            if check(&path).is_ok() {
+                let mut decoded = path.to_lowercase();
+                for (from, to) in [("%2e", "."), ("%2f", "/"), ("%5c", "/"), ("\\", "/")] {
+                    decoded = decoded.replace(from, to);
+                }
+                for segment in decoded.split('/') {
+                    let name = segment.split(';').next().unwrap_or_default();
+                    assert!(name != "." && name != "..", "{path}");
+                }
+            }
+        }
+
+        #[test]
+        fn any_text_is_answered(path in ".{0,40}") {
+            let _ = check(&path);
+            if let Some(found) = crate::routes::find(&path) {
+                assert!(found.rest.starts_with('/') && !found.rest.starts_with("//"));
+            }
+        }
+    }
+
     #[test]
     fn broken_encodings_and_controls_are_refused() {
         assert_eq!(check("/a%0"), Err(PathError::Encoding));

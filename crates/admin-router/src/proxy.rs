@@ -25,6 +25,7 @@ use crate::body::{Progress, Watched};
 use crate::config::Limits;
 use crate::headers::{Ends, prepare_response, wants_websocket};
 use crate::pages::{gateway, plain};
+use crate::server::tune;
 
 /// What one hop needs to know about its surroundings.
 pub struct Hop<'a> {
@@ -64,8 +65,7 @@ pub async fn to_http(hop: &Hop<'_>, upstream: SocketAddr, mut request: Request<B
         Ok(Err(error)) => return unreachable(hop, upstream, &error.to_string()),
         Err(_) => return slow(hop, &format!("{upstream} did not accept a connection in time")),
     };
-    // Latency only; the connection works without it.
-    let _ = stream.set_nodelay(true);
+    tune(&stream, hop.limits);
     let handshake =
         http1::Builder::new().max_buf_size(hop.limits.header_bytes.max(8192)).handshake(TokioIo::new(stream));
     let (mut sender, connection) = match handshake.await {

@@ -38,9 +38,10 @@ pub enum Leader {
 pub trait Resolver: Send + Sync + 'static {
     /// The agent's own HTTP endpoint (port 5051).
     fn agent(&self, id: &str) -> AgentAddress;
-    /// The leading Mesos master; `None` while there is none.
+    /// The leading Mesos master; `None` while there is none. Over HTTP its own port (5050),
+    /// not a door: paths arrive there without `/mesos`.
     fn mesos(&self) -> Option<Upstream>;
-    /// The leading Marathon; `None` while there is none.
+    /// The leading Marathon; `None` while there is none. Over HTTP its own port (8080).
     fn marathon(&self) -> Option<Upstream>;
     fn leader(&self) -> Leader;
 }

@@ -13,6 +13,7 @@ use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -23,6 +24,9 @@ use crate::resolver::Resolver;
 
 /// Pause after a failed accept (descriptors used up), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between the kernel's questions to a silent peer; nine without an answer end it.
+const KEEPALIVE_PROBE: Duration = Duration::from_secs(10);
 
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 61\r\nConnection: close\r\n\r\n503 Service Unavailable: all connections of Admin Router busy";
@@ -106,6 +110,18 @@ impl Listening {
     }
 }
 
+/// Latency and the discovery of dead peers; a connection works without either.
+pub(crate) fn tune(stream: &TcpStream, limits: &Limits) {
+    let tuned = stream.set_nodelay(true).and_then(|()| {
+        sockopt::set_socket_keepalive(stream, true)?;
+        sockopt::set_tcp_keepidle(stream, limits.keepalive.max(Duration::from_secs(1)))?;
+        Ok(sockopt::set_tcp_keepintvl(stream, KEEPALIVE_PROBE)?)
+    });
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "socket options not set");
+    }
+}
+
 /// Tells the client why, as far as its socket takes it without waiting.
 fn refuse(stream: &TcpStream, peer: SocketAddr) {
     tracing::warn!(%peer, "connection refused: limits.connections reached");
@@ -137,8 +153,7 @@ async fn connection(
             return;
         }
     };
-    // Latency only; the connection works without it.
-    let _ = stream.set_nodelay(true);
+    tune(&stream, &shared.config.limits);
     let builder = protocol(&shared.config.limits);
     let mut closing = shared.closing.clone();
     let service = service_fn(move |request| {

@@ -215,6 +215,45 @@ async fn a_websocket_passes_both_ways_and_other_upgrades_do_not() {
     assert!(!heads[1].contains("h2c"), "{}", heads[1]);
 }
 
+/// Answers every connection with `reply` as it is.
+async fn raw(reply: &'static [u8]) -> View {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = Upstream::Http(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut seen).await.unwrap();
+            }
+            stream.write_all(reply).await.unwrap();
+        }
+    });
+    View { mesos: Some(upstream), ..View::default() }
+}
+
+#[tokio::test]
+async fn broken_upstreams_do_not_confuse_the_client() {
+    let both = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\nX-Drop: 1\r\n\
+        Connection: X-Drop\r\nServer: nginx/1.2\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let answer = Door::open(raw(both).await).await.get("/mesos/x").await;
+    assert!(
+        answer.status() == 502
+            || (answer.body.contains("hello") && answer.header("content-length").is_none())
+    );
+    for gone in ["x-drop", "server"] {
+        assert_eq!(answer.header(gone), None);
+    }
+    for nonsense in [
+        &b"SSH-2.0-OpenSSH\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 101 X\r\n\r\n",
+    ] {
+        let answer = Door::open(raw(nonsense).await).await.get("/mesos/x").await;
+        assert_eq!(answer.status(), 502, "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_silent_upstream_is_504_and_a_silent_client_408() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

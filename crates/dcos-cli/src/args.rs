@@ -115,6 +115,7 @@ pub enum App {
     },
     /// Show an application as JSON
     Show {
+        #[arg(value_parser = app_id)]
         id: String,
         /// A version, or a negative number for that many versions back
         #[arg(long, allow_hyphen_values = true, value_name = "VERSION")]
@@ -122,6 +123,7 @@ pub enum App {
     },
     /// Change an application
     Update {
+        #[arg(value_parser = app_id)]
         id: String,
         /// key=value; without any, a JSON object is read from standard input
         properties: Vec<String>,
@@ -132,6 +134,7 @@ pub enum App {
     },
     /// Set the number of instances
     Scale {
+        #[arg(value_parser = app_id)]
         id: String,
         instances: u32,
         #[command(flatten)]
@@ -141,6 +144,7 @@ pub enum App {
     },
     /// Replace all instances
     Restart {
+        #[arg(value_parser = app_id)]
         id: String,
         #[command(flatten)]
         force: Force,
@@ -149,6 +153,7 @@ pub enum App {
     },
     /// Remove an application
     Remove {
+        #[arg(value_parser = app_id)]
         id: String,
         #[command(flatten)]
         force: Force,
@@ -157,6 +162,7 @@ pub enum App {
     },
     /// Start a stopped application
     Start {
+        #[arg(value_parser = app_id)]
         id: String,
         #[arg(default_value_t = 1)]
         instances: u32,
@@ -167,6 +173,7 @@ pub enum App {
     },
     /// Stop an application, keeping its definition
     Stop {
+        #[arg(value_parser = app_id)]
         id: String,
         #[command(flatten)]
         force: Force,
@@ -175,6 +182,7 @@ pub enum App {
     },
     /// Kill the running instances of an application
     Kill {
+        #[arg(value_parser = app_id)]
         id: String,
         /// Scale the application down by the killed instances
         #[arg(long, conflicts_with = "host")]
@@ -193,6 +201,7 @@ pub enum App {
 pub enum AppVersion {
     /// List the versions of an application as JSON
     List {
+        #[arg(value_parser = app_id)]
         id: String,
         #[arg(long, value_name = "N")]
         max_count: Option<usize>,
@@ -378,6 +387,14 @@ pub enum TaskCommand {
         #[command(flatten)]
         which: Which,
     },
+}
+
+/// `/web` from `web`, `/web` or `//web/`.
+fn app_id(text: &str) -> Result<String, String> {
+    match text.trim_matches('/') {
+        "" => Err("give the ID of one application, like /web".to_owned()),
+        name => Ok(format!("/{name}")),
+    }
 }
 
 /// `90`, `90s`, `5m`, `2h`.

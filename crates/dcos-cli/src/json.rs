@@ -367,6 +367,26 @@ mod tests {
         assert!(Doc::parse(&("[".repeat(127) + &"]".repeat(127))).is_ok());
     }
 
+    proptest::proptest! {
+        /// We accept exactly what a full parser accepts, and lose nothing of it.
+        #[test]
+        fn agrees_with_a_full_parser(text in r#"([\[\]{}:,"' 01eE.+\-]|"a":|\\u00|null|true|1\.5|\\n){0,12}"#) {
+            let full = serde_json::from_str::<serde_json::Value>(&text);
+            match Doc::parse(&text) {
+                Ok(doc) => {
+                    let again: serde_json::Value = serde_json::from_str(&doc.compact()).unwrap();
+                    assert_eq!(again, full.unwrap(), "{text}");
+                }
+                Err(bad) => assert!(full.is_err(), "{text}: {}", bad.reason),
+            }
+        }
+
+        #[test]
+        fn any_text_is_answered(text in ".{0,60}") {
+            let _ = Doc::parse(&text);
+        }
+    }
+
     #[test]
     fn missing_members_are_null() {
         let doc = Doc::parse(r#"{"a":{"b":"x"}}"#).unwrap();

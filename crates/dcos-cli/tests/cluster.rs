@@ -289,6 +289,27 @@ fn a_closed_pipe_ends_quietly() {
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
 
+#[test]
+fn an_interrupt_ends_a_request() {
+    use std::os::unix::process::ExitStatusExt;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut child = command(&["task", "list"], &[("DCOS_URL", &url)]).spawn().unwrap();
+    let (_silent, _) = listener.accept().unwrap();
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    // A shell shows this as 130.
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+}
+
+#[test]
+fn a_silent_cluster_is_left_in_time() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let ran = run(&["task", "list"], &[("DCOS_URL", &url), ("DCOS_TIMEOUT", "1")], "");
+    assert!(ran.code == 1 && ran.err.contains("got no answer in 1 s"), "{ran:?}");
+}
+
 /// The promise is 5 ms for a release build on a quiet machine; this only catches a start
 /// that has become a different kind of thing.
 #[test]

@@ -229,6 +229,17 @@ fn scale_start_stop_restart_remove() {
 }
 
 #[test]
+fn no_command_takes_all_apps_for_one() {
+    let stub = stub(&[("GET M/apps/web/*", 200, r#"{"*":[]}"#)]);
+    for id in ["", "/", "//"] {
+        let ran = stub.dcos(&["marathon", "app", "remove", id]);
+        assert!(ran.code == 1 && ran.err.contains("give the ID of one application"), "{ran:?}");
+    }
+    stub.dcos(&["marathon", "app", "stop", "web/*"]).is(1, "", "Error: '/web/*' does not name one app\n");
+    assert!(stub.changes().is_empty());
+}
+
+#[test]
 fn a_locked_app_names_the_way_out() {
     let body = r#"{"message":"App is locked by one or more deployments.","deployments":[{"id":"d-0"}]}"#;
     let stub = stub(&[("GET M/apps/web", 200, WEB), ("PUT M/apps/web", 409, body)]);

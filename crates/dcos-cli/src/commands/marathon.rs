@@ -70,7 +70,10 @@ pub fn existing(reply: Reply, id: &str) -> Result<Doc> {
 /// The app as the server holds it now.
 pub async fn current(client: &Client, id: &str) -> Result<Doc> {
     let reply = client.send(Method::GET, &app_path(id), None).await?;
-    Ok(existing(reply, id)?.get("app").clone())
+    match existing(reply, id)?.get("app") {
+        app @ Doc::Object(_) => Ok(app.clone()),
+        _ => Err(Failure::new(format!("'{id}' does not name one app"))),
+    }
 }
 
 #[cfg(test)]

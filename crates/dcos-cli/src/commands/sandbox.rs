@@ -4,7 +4,7 @@
 //! with bytes that are not text is neither lost nor repeated.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
@@ -22,6 +22,8 @@ const PIECE: u64 = 64 << 10;
 /// How far back the last lines are looked for.
 const MAX_TAIL: u64 = 16 << 20;
 const FOLLOW_PAUSE: Duration = Duration::from_millis(300);
+/// While following, nobody may be reachable for so long.
+const TOLERATED_SILENCE: Duration = Duration::from_secs(30);
 
 /// The tasks that `filter` means; ended ones only if it means no running one.
 pub async fn chosen(client: &Client, filter: &str, which: Which) -> Result<Vec<Found>> {
@@ -198,10 +200,18 @@ pub async fn log(
     if !follow {
         return Ok(());
     }
+    let mut heard = Instant::now();
     loop {
         tokio::time::sleep(FOLLOW_PAUSE).await;
         for (at, reading) in readings.iter_mut().enumerate() {
-            let Some(size) = reading.sandbox.size(client, file).await? else { continue };
+            let size = match reading.sandbox.size(client, file).await {
+                Ok(size) => size,
+                // A master or agent that restarts comes back; its tasks were never away.
+                Err(_) if heard.elapsed() < TOLERATED_SILENCE => continue,
+                Err(failure) => return Err(failure),
+            };
+            heard = Instant::now();
+            let Some(size) = size else { continue };
             let from = match reading.offset {
                 Some(offset) if offset <= size => offset,
                 // Shorter than before: a new file.
