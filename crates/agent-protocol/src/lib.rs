@@ -10,7 +10,7 @@
 //! never given another meaning (see [`wire`] for the rules of growth). What a
 //! newer peer adds is either ignored (new fields), weakened (new reasons and
 //! capabilities) or reported as [`DecodeError::is_unknown`], which the caller
-//! logs and skips.
+//! logs and skips; only a stream whose first message is unknown cannot go on.
 //!
 //! Start reading at [`wire`].
 #![forbid(unsafe_code)]

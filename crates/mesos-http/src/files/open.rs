@@ -117,4 +117,40 @@ mod tests {
             assert_eq!(open_below(&root, Path::new(below)).unwrap_err(), Errno::LOOP, "{below}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever is opened is inside, and what is inside by a plain name is opened.
+        #[test]
+        fn no_path_leads_out(
+            parts in proptest::collection::vec(
+                proptest::sample::select(
+                    &["a", "file", "..", ".", "", "out", "up", "self", "loop", "gone", "deep", "/", "etc"][..]
+                ),
+                0..8,
+            ),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let root = directory.path().canonicalize().unwrap().join("sandbox");
+            fs::create_dir_all(root.join("a/deep")).unwrap();
+            fs::write(root.join("a/file"), "x").unwrap();
+            fs::write(directory.path().join("file"), "outside").unwrap();
+            for (target, name) in
+                [("/etc", "out"), ("..", "up"), (".", "self"), ("loop", "loop"), ("nowhere", "gone"), ("../..", "a/up")]
+            {
+                symlink(target, root.join(name)).unwrap();
+            }
+            let rest: PathBuf = parts.join("/").trim_start_matches('/').into();
+            match open_inside(&Resolved { root: root.clone(), rest: rest.clone() }) {
+                Ok(opened) => {
+                    proptest::prop_assert!(opened.path.starts_with(&root), "{rest:?} opened {:?}", opened.path);
+                    let inside = rustix::fs::stat(&opened.path).unwrap();
+                    proptest::prop_assert_eq!((inside.st_dev, inside.st_ino), (opened.stat.st_dev, opened.stat.st_ino));
+                }
+                Err(error) => {
+                    let plain = rest.components().all(|c| matches!(c.as_os_str().to_str(), Some("a" | "file" | "deep")));
+                    proptest::prop_assert!(!plain || !root.join(&rest).exists(), "{rest:?} refused: {error}");
+                }
+            }
+        }
+    }
 }
