@@ -123,6 +123,10 @@ pub enum ApiError {
         "Max number ({max}) of running deployments is achieved. Wait for existing deployments to complete or cancel one using force=true parameter. You can increase max deployment number by using --max_running_deployments parameter"
     )]
     TooManyDeployments { max: usize },
+    #[error(
+        "this deployment takes {bytes} bytes with the definitions before and after it, the limit is {max}; change fewer apps at a time or make their definitions smaller"
+    )]
+    PlanTooLarge { bytes: usize, max: usize },
     #[error("this cluster already has {max} apps, its limit; delete one first")]
     TooManyApps { max: usize },
     #[error("Object is not valid")]

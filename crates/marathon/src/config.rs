@@ -44,6 +44,12 @@ pub struct Limits {
     pub deployments_max: usize,
     /// Stored versions of one app.
     pub versions_max: usize,
+    /// Stored size of one deployment with the definitions before and after it.
+    pub plan_bytes_max: usize,
+    /// KILL calls of one turn; the others follow shortly after.
+    pub kills_per_turn: usize,
+    /// Launches of one turn; the offers left over come again at once.
+    pub launches_per_turn: usize,
     /// Tasks named in one RECONCILE call.
     pub reconcile_chunk: usize,
 }
@@ -86,6 +92,9 @@ impl Default for Limits {
             instances_max: 200_000,
             deployments_max: 100,
             versions_max: 50,
+            plan_bytes_max: 900 * 1024,
+            kills_per_turn: 1_000,
+            launches_per_turn: 2_000,
             reconcile_chunk: 1_000,
         }
     }

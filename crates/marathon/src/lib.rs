@@ -13,6 +13,7 @@ pub mod config;
 pub mod definition;
 pub mod path;
 pub mod records;
+pub mod shell;
 pub mod state;
 pub mod view;
 
@@ -21,5 +22,6 @@ pub use brain::{Effect, Input, LoadError, Marathon};
 pub use config::{Config, Limits};
 pub use definition::{AppDefinition, AppUpdate};
 pub use path::PathId;
+pub use shell::{Handle, SchedulerLink, Service, ServiceError};
 pub use state::{Record, Write};
 pub use view::View;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Longest accepted id, in bytes.
-pub const PATH_LENGTH_MAX: usize = 1024;
+/// Longest accepted id, in bytes: its tasks' ids, 37 bytes longer, name
+/// directories on agents.
+pub const PATH_LENGTH_MAX: usize = 200;
 
 /// Last segments that would shadow a route.
 pub const RESERVED_LAST: [&str; 3] = ["restart", "tasks", "versions"];

@@ -158,11 +158,7 @@ impl Deployment {
     /// The newest action on `app` that has begun.
     pub fn action_begun(&self, app: &PathId) -> Option<ActionKind> {
         let begun = self.steps.iter().take(self.current + 1);
-        begun
-            .flat_map(|step| &step.actions)
-            .filter(|action| action.app == *app)
-            .last()
-            .map(|action| action.kind)
+        begun.flat_map(|step| &step.actions).rfind(|action| action.app == *app).map(|action| action.kind)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The brain against a master in memory: what it launches, kills and remembers.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -2,6 +2,8 @@
 //!
 //! `MARATHON_CHAOS_SEEDS=n` runs more seeds; a failing one is named and replays.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -104,10 +106,10 @@ fn disturb(world: &mut World, rng: &mut Rng) {
         13 => world.lose_kills = !world.lose_kills,
         14 => {
             // Twice is once.
-            if let Some(event) = world.events.front().cloned() {
-                if !matches!(event, model::scheduler_api::SchedulerEvent::Offers(_)) {
-                    world.step(Input::Event(event));
-                }
+            if let Some(event) = world.events.front().cloned()
+                && !matches!(event, model::scheduler_api::SchedulerEvent::Offers(_))
+            {
+                world.step(Input::Event(event));
             }
         }
         15 => world.advance(rng.below(100)),

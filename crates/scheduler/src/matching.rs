@@ -147,12 +147,11 @@ impl<'a> Bid<'a> {
     fn is_allowed_here(&self, demand: &Demand, others: &[Place<'_>]) -> bool {
         let place = Place::from(self.offer);
         let names_domain = demand.constraints.iter().any(|c| matches!(c.field(), "@region" | "@zone"));
-        if !names_domain {
-            if let (Some(home), Some(region)) = (demand.home_region.as_deref(), place.region) {
-                if home != region {
-                    return false;
-                }
-            }
+        if !names_domain
+            && let (Some(home), Some(region)) = (demand.home_region.as_deref(), place.region)
+            && home != region
+        {
+            return false;
         }
         demand.constraints.iter().all(|constraint| constraint.allows(&place, others))
     }
@@ -181,12 +180,12 @@ fn take_scalar(usable: &Resources, name: &str, need: Quantity, taken: &mut Resou
 
 fn take_port(usable: &Resources, port: u64, taken: &mut Resources) {
     for resource in entries(usable, "ports") {
-        if let ResourceValue::Ranges(ranges) = &resource.value {
-            if ranges.contains_value(port) {
-                let value = ResourceValue::Ranges(Ranges::single(port));
-                taken.add_one(Resource { value, ..resource.clone() });
-                return;
-            }
+        if let ResourceValue::Ranges(ranges) = &resource.value
+            && ranges.contains_value(port)
+        {
+            let value = ResourceValue::Ranges(Ranges::single(port));
+            taken.add_one(Resource { value, ..resource.clone() });
+            return;
         }
     }
 }

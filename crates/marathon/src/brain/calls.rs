@@ -9,7 +9,7 @@ use super::deployments::Changes;
 use super::{Marathon, Out};
 use crate::api::{ApiCall, ApiError, ApiReply, TaskSelector, Violation};
 use crate::definition::{AppDefinition, AppUpdate, Rules, resolve};
-use crate::path::{PathId, RESERVED_LAST};
+use crate::path::{PATH_LENGTH_MAX, PathId, RESERVED_LAST};
 use crate::state::{Instance, KillReason};
 
 impl Marathon {
@@ -281,6 +281,9 @@ impl Marathon {
 fn app_id(text: Option<&str>) -> Result<PathId, ApiError> {
     let invalid = |error: &str| ApiError::Invalid(vec![Violation::new("/id", error)]);
     let text = text.ok_or_else(|| invalid("error.path.missing"))?;
+    if text.len() > PATH_LENGTH_MAX {
+        return Err(invalid("error.maxLength"));
+    }
     let id = PathId::parse(text).map_err(|_| invalid("error.pattern"))?;
     if id.is_root() {
         return Err(invalid("must not be root"));

@@ -26,12 +26,12 @@ impl Marathon {
             if app.wanted.as_ref().is_some_and(|wanted| wanted.count == 0) {
                 return Err(format!("app {id} wants nothing but is queued"));
             }
-            if let Some(deployment) = &app.deployment {
-                if !self.deployments.get(deployment).is_some_and(|plan| plan.affects(id)) {
-                    return Err(format!(
-                        "app {id} is locked by deployment {deployment}, which does not affect it"
-                    ));
-                }
+            if let Some(deployment) = &app.deployment
+                && !self.deployments.get(deployment).is_some_and(|plan| plan.affects(id))
+            {
+                return Err(format!(
+                    "app {id} is locked by deployment {deployment}, which does not affect it"
+                ));
             }
             if app.definition.as_ref().is_some_and(|definition| definition.id != *id) {
                 return Err(format!("app {id} has the definition of another"));

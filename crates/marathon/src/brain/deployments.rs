@@ -38,9 +38,6 @@ impl Marathon {
             return Err(ApiError::TooManyDeployments { max });
         }
         let layers = self.layers(&changes)?;
-        for conflict in &conflicts {
-            self.cancel(conflict, "The upgrade has been cancelled", out);
-        }
         let original: Changes = changes
             .keys()
             .map(|id| (id.clone(), self.apps.get(id).and_then(|app| app.definition.clone())))
@@ -54,6 +51,10 @@ impl Marathon {
             original,
             target: changes.clone(),
         });
+        self.check_size(&plan)?;
+        for conflict in &conflicts {
+            self.cancel(conflict, "The upgrade has been cancelled", out);
+        }
         let groups: BTreeSet<PathId> = changes.keys().map(PathId::parent).collect();
         for (id, definition) in changes {
             self.put_definition(&id, definition, out);
@@ -63,6 +64,14 @@ impl Marathon {
         }
         self.start_plan(&plan, groups, out);
         Ok(DeploymentRef { id: plan.id.clone(), version })
+    }
+
+    /// A plan that the store would refuse must not be begun.
+    fn check_size(&self, plan: &Arc<Deployment>) -> Result<(), ApiError> {
+        let max = self.config.limits.plan_bytes_max;
+        let value = Write::PutDeployment(plan.clone()).value();
+        let bytes = value.ok().flatten().map_or(usize::MAX, |value| value.len());
+        if bytes > max { Err(ApiError::PlanTooLarge { bytes, max }) } else { Ok(()) }
     }
 
     fn start_plan(&mut self, plan: &Arc<Deployment>, groups: BTreeSet<PathId>, out: &mut Out) {

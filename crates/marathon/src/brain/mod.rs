@@ -138,6 +138,7 @@ pub struct Marathon {
     /// Where the next offer starts its round over the apps.
     cursor: Option<PathId>,
     last_version: Time,
+    kills_this_turn: usize,
     /// Identifies this machine's brain inside time-based uuids.
     uuid_node: u64,
     published: View,
@@ -165,6 +166,7 @@ impl Marathon {
             wanting: BTreeSet::new(),
             cursor: None,
             last_version: Time::ZERO,
+            kills_this_turn: 0,
             uuid_node,
             published: View::default(),
             unpublished: BTreeSet::new(),
@@ -231,6 +233,7 @@ impl Marathon {
 
     pub fn step(&mut self, now: Time, input: Input) -> Out {
         let mut out = Out::new();
+        self.kills_this_turn = 0;
         match input {
             Input::Connected => self.connect(&mut out),
             Input::Disconnected => self.disconnect(&mut out),
@@ -246,10 +249,10 @@ impl Marathon {
         self.settle(now, &mut out);
         self.tell_interest(now, &mut out);
         #[cfg(debug_assertions)]
-        if self.tasks.len() <= CHECKED_TASKS_MAX {
-            if let Err(broken) = self.check_invariants() {
-                debug_assert!(false, "{broken}");
-            }
+        if self.tasks.len() <= CHECKED_TASKS_MAX
+            && let Err(broken) = self.check_invariants()
+        {
+            debug_assert!(false, "{broken}");
         }
         out
     }

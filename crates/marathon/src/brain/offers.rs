@@ -20,13 +20,20 @@ impl Marathon {
         // What was launched or lost since counts before anything new is matched.
         self.settle(now, out);
         let mut unused = Vec::new();
+        let mut postponed = Vec::new();
+        let mut launched = 0;
         for offer in offers {
+            if launched >= self.config.limits.launches_per_turn {
+                postponed.push(offer.id);
+                continue;
+            }
             let offer = Arc::new(offer);
             let (tasks, capped) = self.use_offer(now, &offer, out);
             if tasks.is_empty() {
                 unused.push(offer.id.clone());
                 continue;
             }
+            launched += tasks.len();
             let refuse_ms = if capped { 0 } else { self.config.decline_ms };
             let call = SchedulerCall::Accept {
                 offer_ids: vec![offer.id.clone()],
@@ -34,6 +41,9 @@ impl Marathon {
                 refuse_ms: Some(refuse_ms),
             };
             self.call(call, out);
+        }
+        if !postponed.is_empty() {
+            self.call(SchedulerCall::Decline { offer_ids: postponed, refuse_ms: Some(0) }, out);
         }
         if !unused.is_empty() {
             let refuse_ms = Some(self.config.decline_ms);

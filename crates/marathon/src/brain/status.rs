@@ -16,6 +16,11 @@ use crate::definition::AppDefinition;
 use crate::definition::app::UnreachableStrategy;
 use crate::state::{Instance, KillReason, TaskFailure, Write};
 
+/// When the kills follow that were too many for one turn.
+const KILL_PACE: Duration = Duration::from_millis(20);
+/// Longest message of a failed task that is kept, in characters.
+const FAILURE_MESSAGE_MAX: usize = 2_000;
+
 /// Marathon's word for what a task's state makes of its instance.
 pub fn condition(state: TaskState) -> &'static str {
     match state {
@@ -96,12 +101,11 @@ impl Marathon {
         if durable_before != (after.started, after.unreachable_since, &after.container_ip) {
             out.write(Write::PutInstance(after.clone()));
         }
-        if let Some(app) = self.apps.get_mut(&after.app) {
-            if let Some((config, backoff)) = &mut app.backoff {
-                if *config == after.config {
-                    backoff.seen_alive(now);
-                }
-            }
+        if let Some(app) = self.apps.get_mut(&after.app)
+            && let Some((config, backoff)) = &mut app.backoff
+            && *config == after.config
+        {
+            backoff.seen_alive(now);
         }
         if before.state != after.state {
             self.tell_change(&after, status, out);
@@ -201,7 +205,7 @@ impl Marathon {
             app: instance.app.clone(),
             task_id: instance.task_id.clone(),
             host: instance.hostname.clone(),
-            message: status.message.clone().unwrap_or_default(),
+            message: status.message.iter().flat_map(|m| m.chars()).take(FAILURE_MESSAGE_MAX).collect(),
             state: status.state,
             timestamp: status.timestamp,
             version: instance.version,
@@ -242,6 +246,12 @@ impl Marathon {
     }
 
     fn kill(&mut self, now: Time, instance: &Instance, out: &mut Out) {
+        if self.kills_this_turn >= self.config.limits.kills_per_turn && !instance.is_unreachable() {
+            let soon = now + KILL_PACE;
+            self.deadlines.insert((soon, Deadline::Kill(instance.task_id.clone())));
+            return;
+        }
+        self.kills_this_turn += 1;
         // The grace period travelled with the task.
         let call = SchedulerCall::Kill {
             task_id: instance.task_id.clone(),
@@ -261,9 +271,12 @@ impl Marathon {
         if instance.sentenced.is_none() {
             return;
         }
+        let sent = self.kills_this_turn;
         self.kill(now, &instance, out);
-        let tasks = vec![(task.clone(), Some(instance.agent_id.clone()))];
-        self.call(SchedulerCall::Reconcile { tasks }, out);
+        if self.kills_this_turn > sent {
+            let tasks = vec![(task.clone(), Some(instance.agent_id.clone()))];
+            self.call(SchedulerCall::Reconcile { tasks }, out);
+        }
     }
 
     /// After a (re)subscription: whatever was asked before may be lost.

@@ -75,15 +75,15 @@ fn resolve_dependencies(update: &AppUpdate, definition: &mut AppDefinition) -> V
 
 fn rewrite_deprecated(update: &mut AppUpdate, rules: &Rules) {
     rewrite_networks(update, rules);
-    if let Some(ports) = update.ports.take() {
-        if update.port_definitions.is_none() {
-            update.port_definitions = Some(ports.into_iter().map(definition_of_port).collect());
-        }
+    if let Some(ports) = update.ports.take()
+        && update.port_definitions.is_none()
+    {
+        update.port_definitions = Some(ports.into_iter().map(definition_of_port).collect());
     }
-    if let Some(uris) = update.uris.take() {
-        if update.fetch.is_none() {
-            update.fetch = Some(uris.into_iter().map(fetch_of_uri).collect());
-        }
+    if let Some(uris) = update.uris.take()
+        && update.fetch.is_none()
+    {
+        update.fetch = Some(uris.into_iter().map(fetch_of_uri).collect());
     }
 }
 
@@ -174,10 +174,12 @@ fn lay_over(update: &AppUpdate, id: &PathId, base: Option<&AppDefinition>) -> Ap
     if let Some(networks) = &update.networks {
         let was_host = base.is_some_and(AppDefinition::is_host_network);
         app.networks = networks.clone();
-        if update.container.is_none() && app.is_host_network() && !was_host {
-            if let Some(container) = app.container.as_mut() {
-                container.port_mappings = None;
-            }
+        if update.container.is_none()
+            && app.is_host_network()
+            && !was_host
+            && let Some(container) = app.container.as_mut()
+        {
+            container.port_mappings = None;
         }
         if update.port_definitions.is_none() && base.is_some() && !app.is_host_network() {
             app.port_definitions.clear();
@@ -316,10 +318,10 @@ fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
 
 fn canonical_constraint(constraint: &ConstraintText) -> ConstraintText {
     let mut parts = constraint.0.clone();
-    if let Some(operator) = parts.get_mut(1) {
-        if let Some(known) = scheduler::Operator::from_name(operator) {
-            *operator = known.name().to_owned();
-        }
+    if let Some(operator) = parts.get_mut(1)
+        && let Some(known) = scheduler::Operator::from_name(operator)
+    {
+        *operator = known.name().to_owned();
     }
     ConstraintText(parts)
 }

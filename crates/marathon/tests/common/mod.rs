@@ -1,6 +1,6 @@
 //! A small Mesos master with agents, in memory and virtual time, and the brain
 //! under test beside it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
