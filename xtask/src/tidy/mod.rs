@@ -10,6 +10,7 @@ mod code;
 mod crates;
 mod dependencies;
 mod layers;
+mod limits;
 mod links;
 mod text;
 
@@ -57,6 +58,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         &workspace.read("Cargo.toml")?,
         &workspace.read("docs/dependencies.md")?,
     ));
+    findings.extend(limits::check(&workspace.read("docs/limits.md")?, &files));
     findings.extend(links::check(&files));
     for finding in &findings {
         println!("{finding}");
