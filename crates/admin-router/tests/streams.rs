@@ -269,6 +269,24 @@ async fn a_silent_upstream_is_504_and_a_silent_client_408() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_accepts_nothing_is_504() {
+    let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&full, 0).unwrap();
+    let addr = full.local_addr().unwrap();
+    // Fills the queue of connections that nobody takes.
+    let mut queue = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200)) {
+        queue.push(stream);
+        assert!(queue.len() < 100, "the queue has no end");
+    }
+    let view = View { mesos: Some(Upstream::Http(addr)), ..View::default() };
+    let config = limits(Limits { connect_timeout: Duration::from_millis(200), ..Limits::default() });
+    let answer = Door::with(config, view).await.get("/mesos/x").await;
+    assert_eq!(answer.status(), 504);
+    assert!(answer.body.contains(&format!("{addr} did not accept a connection in time")), "{answer:?}");
+}
+
+#[tokio::test]
 async fn connections_headers_and_their_time_are_bounded() {
     let config = limits(Limits {
         connections: 1,

@@ -148,6 +148,45 @@ fn logs_print_the_last_lines() {
         "",
         "Error: no file 'nofile' in the sandbox of task 'web.2'\n  hint: see what is there with `dcos task ls web.2`\n",
     );
+    stub.dcos(&["task", "log", "web", "--completed"]).is(0, "last words\n", "");
+}
+
+#[test]
+fn logs_of_several_tasks_say_whose_lines_follow() {
+    let state = STATE.replace("db.1", "web.3").replace("a-S0", "a-S1");
+    let agent = AGENT.replace(
+        r#""executors":["#,
+        r#""executors":[{"id":"web.3","container":"c3","directory":"/work/web.3/runs/c3"},"#,
+    );
+    let files = [("/work/web.2/runs/c2/stdout", "two\n"), ("/work/web.3/runs/c3/stdout", "three\n")];
+    let files =
+        Files(Mutex::new(files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).to_vec()));
+    let stub = Stub::start(
+        &[("GET /mesos/state", 200, &state), ("GET /agent/a-S1/state", 200, &agent)],
+        Some(Box::new(move |key, _| files.answer(key).unwrap_or((404, String::new())))),
+    );
+    let log = stub.dcos(&["task", "log", "web"]);
+    log.is(0, "===> web.2 <===\ntwo\n===> web.3 <===\nthree\n", "");
+    // A whole ID means one task, even if it is a part of others.
+    stub.dcos(&["task", "log", "web.3"]).is(0, "three\n", "");
+}
+
+/// Without a page about itself an agent still has the sandbox under its virtual path.
+#[test]
+fn a_sandbox_has_a_virtual_path() {
+    let path = "/var/lib/mesos/slave/slaves/a-S1/frameworks/F/executors/web.2/runs/latest";
+    let stub = Stub::new(&[
+        ("GET /mesos/state", 200, STATE),
+        ("GET /agent/a-S1/state", 404, ""),
+        (&format!("GET /agent/a-S1/files/browse?path={path}"), 200, "[]"),
+    ]);
+    stub.dcos(&["task", "ls", "web.2"]).is(0, "\n", "");
+    let gone = Stub::new(&[
+        ("GET /mesos/state", 200, STATE),
+        ("GET /agent/a-S1/state", 404, "404 Not Found: agent `a-S1` unknown.\n"),
+    ]);
+    let ran = gone.dcos(&["task", "ls", "web.2"]);
+    assert!(ran.code == 1 && ran.err.starts_with("Error: 404 Not Found: agent `a-S1` unknown.\n"), "{ran:?}");
 }
 
 #[test]
@@ -267,6 +306,43 @@ fn the_local_cluster_is_found() {
     std::fs::write(home.path().join(".dcos/dev-cluster"), format!("http://{}\n", stub.addr)).unwrap();
     let ran = run(&["service", "list", "-q"], &[("HOME", home.path().to_str().unwrap())], "");
     ran.is(0, "F\n", "");
+}
+
+#[test]
+fn a_relative_directory_is_resolved_here() {
+    let stub = stub_with(&[]);
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("rel")).unwrap();
+    std::fs::write(home.path().join("rel/dev-cluster"), format!("http://{}\n", stub.addr)).unwrap();
+    let mut dcos = command(&["service", "list", "-q"], &[("DCOS_DIR", "rel")]);
+    let output = dcos.current_dir(home.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "F\n");
+}
+
+#[test]
+fn refusals_of_the_door_are_explained() {
+    let stub = Stub::new(&[("GET /mesos/state", 503, "503 Service Unavailable: mesos leader is unknown.\n")]);
+    stub.dcos(&["node", "list"]).is(
+        1,
+        "",
+        &format!(
+            "Error: could not connect to the leading mesos master\n  \
+             cause: 503 Service Unavailable: mesos leader is unknown.\n         \
+             GET http://{}/mesos/state answered 503 Service Unavailable\n  \
+             hint: an election or a restart takes moments; try again\n",
+            stub.addr
+        ),
+    );
+    let stub = Stub::new(&[(
+        "GET /mesos/state",
+        403,
+        "<html><body>needs dcos:adminrouter:ops:mesos full</body></html>",
+    )]);
+    let ran = stub.dcos(&["node", "list"]);
+    assert!(
+        ran.code == 1 && ran.err.starts_with("Error: you are not authorized to perform this operation\n")
+    );
+    assert!(ran.err.contains("cause: needs dcos:adminrouter:ops:mesos full\n"), "{ran:?}");
 }
 
 #[test]

@@ -326,6 +326,9 @@ fn tasks_are_listed_shown_and_killed() {
     assert!(none.code == 1 && none.err.starts_with("Error: Task 'x' does not exist\n"));
     task(&["stop", "web.1"]).is(0, "{\n  \"id\": \"web.1\"\n}\n", "");
     task(&["kill", "web.1", "web.2"]).is(0, "Killed tasks: [{\"id\":\"web.1\"}]\n", "");
+    let nothing = Stub::new(&[("POST /service/marathon/v2/tasks/delete", 200, r#"{"tasks":[]}"#)]);
+    let ran = nothing.dcos(&["marathon", "task", "kill", "unknown"]);
+    assert!(ran.code == 1 && ran.err.starts_with("Error: no tasks were killed\n"), "{ran:?}");
     task(&["kill", "web.1", "--scale", "--wipe"]).is(0, "Created deployment: d-1\n", "");
     assert_eq!(stub.changes()[1], format!(r#"POST {M}/tasks/delete {{"ids":["web.1","web.2"]}}"#));
 }
