@@ -17,6 +17,9 @@ use crate::workspace::Workspace;
 /// Installed on first use; see `docs/decisions/0006-dependency-gate.md`.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
+/// The documentation is for developers and shows private items, so headers may link to them.
+const RUSTDOC_FLAGS: &str = "-D warnings -A rustdoc::private_intra_doc_links";
+
 #[derive(Args, Clone, Copy, Default)]
 pub struct Options {
     /// Leave out what takes long: the documentation, the dependency gate, and all tests but unit tests.
@@ -85,7 +88,7 @@ fn gates(options: Options) -> Vec<Gate> {
     }
     let docs =
         Stage::cargo("documentation", &["doc", "--workspace", "--no-deps", "--document-private-items"]);
-    gates.push(Gate::Child(docs.with_env("RUSTDOCFLAGS", "-D warnings")));
+    gates.push(Gate::Child(docs.with_env("RUSTDOCFLAGS", RUSTDOC_FLAGS)));
     gates.push(Gate::Deny);
     gates.push(Gate::Child(Stage::cargo("tests", &["test", "--workspace", "--no-fail-fast"])));
     gates
