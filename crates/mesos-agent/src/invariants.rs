@@ -29,6 +29,12 @@ impl Agent {
         Ok(())
     }
 
+    /// State and kill of the task in this container, for reports.
+    pub fn task_of(&self, id: &model::ContainerId) -> Option<(model::TaskState, Option<crate::state::Kill>, usize)> {
+        let task = self.tasks.values().find(|task| task.container_id == *id)?;
+        Some((task.state, task.kill.clone(), task.updates.len()))
+    }
+
     /// Containers that may be alive by this agent's word.
     pub fn live_containers(&self) -> impl Iterator<Item = &model::ContainerId> {
         self.tasks.values().filter(|task| task.phase != Phase::Ended).map(|task| &task.container_id)

@@ -1,1 +1,257 @@
-//! placeholder
+//! The agent's thin shell: the stream to the leading master, the container
+//! runtime, the checkpoint file.
+//!
+//! Decides nothing. The checkpoint is one local file; its keys are `id`,
+//! `frameworks/<id>` and `tasks/<framework>/<task>`, values JSON.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use model::agent_api::{AgentToMaster, MasterToAgent};
+use model::{AgentId, FrameworkInfo, Output, Rng, Time};
+use shell::{Brain, Clock, Limits, World};
+use store::Key;
+use store::local::{LocalError, LocalHandle, LocalWrite};
+use tokio::sync::{mpsc, watch};
+
+use crate::brain::{Agent, ConnId, Effect, Input};
+use crate::config::AgentConfig;
+use crate::state::{AgentTask, ContainerLaunch, Record, RecoveredContainer, Write};
+use crate::view::AgentView;
+
+/// Inputs that wait for the brain; senders wait when it is full.
+pub const INPUTS_MAX: usize = 4_096;
+
+/// The container runtime as the shell uses it. Every call returns at once; what
+/// came of it arrives as `Started`, `LaunchFailed` or `Exited` inputs.
+pub trait Containers: Send + 'static {
+    fn launch(&self, launch: ContainerLaunch, inputs: mpsc::Sender<Input>);
+    fn terminate(&self, id: &model::ContainerId);
+    fn destroy(&self, id: &model::ContainerId);
+    fn forget(&self, id: &model::ContainerId);
+}
+
+/// The stream to the master as the shell uses it.
+pub trait MasterStream: Send {
+    /// Queues a message; false when the queue is full or the stream is gone.
+    fn try_send(&self, message: AgentToMaster) -> bool;
+    fn close(&self, reason: &str);
+}
+
+/// Why the agent's loop ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("reading the checkpoint")]
+    Read(#[source] LocalError),
+    #[error("writing the checkpoint")]
+    Commit(#[source] LocalError),
+    #[error("the checkpoint's record {key} cannot be read: {why}; move the file away to join as a new agent")]
+    Record { key: String, why: String },
+}
+
+#[derive(Default)]
+struct Streams(Mutex<HashMap<ConnId, Box<dyn MasterStream>>>);
+
+impl Streams {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnId, Box<dyn MasterStream>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way to the running agent; cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    inputs: mpsc::Sender<Input>,
+    view: Arc<ArcSwap<AgentView>>,
+    streams: Arc<Streams>,
+    refused: watch::Receiver<Option<String>>,
+}
+
+impl Handle {
+    /// Resolves when the master refuses this agent for good, with its reason.
+    pub async fn refused(&self) -> String {
+        let mut refused = self.refused.clone();
+        match refused.wait_for(Option::is_some).await {
+            Ok(message) => message.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    pub fn view(&self) -> Arc<AgentView> {
+        self.view.load_full()
+    }
+
+    pub fn inputs(&self) -> mpsc::Sender<Input> {
+        self.inputs.clone()
+    }
+
+    /// A stream to a master is up.
+    pub async fn connected(&self, conn: ConnId, stream: Box<dyn MasterStream>) {
+        self.streams.lock().insert(conn, stream);
+        self.send(Input::MasterConnected { conn }).await;
+    }
+
+    pub async fn message(&self, conn: ConnId, message: MasterToAgent) {
+        self.send(Input::Master { conn, message }).await;
+    }
+
+    pub async fn closed(&self, conn: ConnId) {
+        self.streams.lock().remove(&conn);
+        self.send(Input::MasterClosed { conn }).await;
+    }
+
+    async fn send(&self, input: Input) {
+        // Only fails when the loop has ended, and the process with it.
+        let _ = self.inputs.send(input).await;
+    }
+}
+
+/// One agent process, ready to run.
+pub struct Service {
+    brain: Agent,
+    world: AgentWorld,
+    inputs: mpsc::Receiver<Input>,
+    clock: Clock,
+}
+
+impl Service {
+    pub async fn load(
+        checkpoint: LocalHandle,
+        config: AgentConfig,
+        containers: Box<dyn Containers>,
+        rng: Rng,
+        clock: Clock,
+    ) -> Result<(Self, Handle), ServiceError> {
+        let entries = checkpoint.range("").await.map_err(ServiceError::Read)?;
+        let mut records = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            records.push(decode(key.as_str(), value.as_slice())?);
+        }
+        let now = clock.now();
+        let brain = Agent::load(config, rng, records, now);
+        let view = Arc::new(ArcSwap::from_pointee(brain.view(now)));
+        let (sender, inputs) = mpsc::channel(INPUTS_MAX);
+        let streams = Arc::new(Streams::default());
+        let (refuse, refused) = watch::channel(None);
+        let handle = Handle { inputs: sender.clone(), view: view.clone(), streams: streams.clone(), refused };
+        let world = AgentWorld { checkpoint, view, streams, containers, inputs: sender, refuse };
+        Ok((Self { brain, world, inputs, clock }, handle))
+    }
+
+    /// Runs until a checkpoint fails.
+    pub async fn run(self, recovered: Vec<RecoveredContainer>) -> Result<(), ServiceError> {
+        // The channel is empty and its receiver is ours: there is room.
+        let _ = self.world.inputs.try_send(Input::Recovered { containers: recovered });
+        shell::run(self.brain, self.world, self.inputs, self.clock, Limits::default()).await
+    }
+}
+
+impl Brain for Agent {
+    type Input = Input;
+    type Write = Write;
+    type Effect = Effect;
+    type View = AgentView;
+
+    fn step(&mut self, now: Time, input: Input) -> Output<Write, Effect> {
+        Agent::step(self, now, input)
+    }
+
+    fn tick() -> Input {
+        Input::Tick
+    }
+
+    fn next_wakeup(&self) -> Option<Time> {
+        Agent::next_wakeup(self)
+    }
+
+    fn view(&mut self, now: Time) -> AgentView {
+        Agent::view(self, now)
+    }
+}
+
+struct AgentWorld {
+    checkpoint: LocalHandle,
+    view: Arc<ArcSwap<AgentView>>,
+    streams: Arc<Streams>,
+    containers: Box<dyn Containers>,
+    inputs: mpsc::Sender<Input>,
+    refuse: watch::Sender<Option<String>>,
+}
+
+const ID_KEY: &str = "id";
+const FRAMEWORKS: &str = "frameworks/";
+const TASKS: &str = "tasks/";
+
+/// `None` only for what cannot be: the ids in keys were checked by the master,
+/// and plain data always encodes.
+fn put<T: serde::Serialize>(key: String, value: &T) -> Option<LocalWrite> {
+    Some(LocalWrite::Put { key: Key::new(key).ok()?, value: serde_json::to_vec(value).ok()?.into() })
+}
+
+fn delete(key: String) -> Option<LocalWrite> {
+    Some(LocalWrite::Delete { key: Key::new(key).ok()? })
+}
+
+fn encode(write: &Write) -> Option<LocalWrite> {
+    match write {
+        Write::PutAgentId(id) => put(ID_KEY.to_owned(), id),
+        Write::PutFramework(info) => put(format!("{FRAMEWORKS}{}", info.id.as_ref()?), info),
+        Write::DeleteFramework(id) => delete(format!("{FRAMEWORKS}{id}")),
+        Write::PutTask(task) => put(format!("{TASKS}{}/{}", task.framework_id, task.info.id), task),
+        Write::DeleteTask((framework, task)) => delete(format!("{TASKS}{framework}/{task}")),
+    }
+}
+
+fn decode(key: &str, value: &[u8]) -> Result<Record, ServiceError> {
+    let bad = |why: String| ServiceError::Record { key: key.to_owned(), why };
+    if key == ID_KEY {
+        serde_json::from_slice::<AgentId>(value).map(Record::AgentId).map_err(|error| bad(error.to_string()))
+    } else if key.starts_with(FRAMEWORKS) {
+        let info: FrameworkInfo = serde_json::from_slice(value).map_err(|error| bad(error.to_string()))?;
+        Ok(Record::Framework(Box::new(info)))
+    } else if key.starts_with(TASKS) {
+        let task: AgentTask = serde_json::from_slice(value).map_err(|error| bad(error.to_string()))?;
+        Ok(Record::Task(Box::new(task)))
+    } else {
+        Err(bad("its key is none of this version's".to_owned()))
+    }
+}
+
+impl World<Agent> for AgentWorld {
+    type Error = ServiceError;
+
+    fn commit(&mut self, writes: Vec<Write>) -> impl Future<Output = Result<(), ServiceError>> + Send + 'static {
+        let writes: Vec<LocalWrite> = writes.iter().filter_map(encode).collect();
+        let checkpoint = self.checkpoint.clone();
+        async move { checkpoint.apply(writes).await.map_err(ServiceError::Commit) }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::ToMaster { conn, message } => {
+                let mut streams = self.streams.lock();
+                let sent = streams.get(&conn).is_some_and(|stream| stream.try_send(message));
+                if !sent {
+                    if let Some(stream) = streams.remove(&conn) {
+                        tracing::warn!("closing the stream to the master: its queue is full");
+                        stream.close("its queue at the agent is full");
+                    }
+                }
+            }
+            Effect::Launch(launch) => self.containers.launch(*launch, self.inputs.clone()),
+            Effect::Terminate { id } => self.containers.terminate(&id),
+            Effect::Destroy { id } => self.containers.destroy(&id),
+            Effect::Forget { id } => self.containers.forget(&id),
+            Effect::Halt { message } => {
+                tracing::error!(message, "the master refuses this agent; all its tasks are ended");
+                self.refuse.send_replace(Some(message));
+            }
+        }
+    }
+
+    fn publish(&mut self, view: AgentView) {
+        self.view.store(Arc::new(view));
+    }
+}

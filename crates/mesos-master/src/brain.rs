@@ -311,6 +311,8 @@ impl Master {
         let was_unreachable = framework.unreachable.remove(&key.1);
         let role = framework.info.roles.first().cloned().unwrap_or_else(Role::any);
         let known = self.agents.get(id).and_then(|agent| agent.tasks.get(&key)).cloned();
+        // Its framework may have given it up meanwhile, or asked for it in vain.
+        let news = known.is_none();
         let returned = was_unreachable.is_some();
         let mut task = known.or(was_unreachable).unwrap_or_else(|| {
             Arc::new(Task {
@@ -333,14 +335,15 @@ impl Master {
         }
         let holds = !record.state.is_terminal();
         self.place_task(id, key.clone(), task, holds);
-        if returned {
+        if news {
+            let text = if returned { "Unreachable agent re-registered" } else { "Agent re-registered" };
             let status = TaskStatus {
                 task_id: key.1.clone(),
                 state: record.state,
                 timestamp: now,
                 source: Source::Master,
                 reason: Some(Reason::AgentReregistered),
-                message: Some("Unreachable agent re-registered".to_owned()),
+                message: Some(text.to_owned()),
                 agent_id: Some(id.clone()),
                 uuid: None,
                 container: None,

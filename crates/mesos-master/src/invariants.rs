@@ -5,6 +5,14 @@ use crate::brain::Master;
 use model::Resources;
 
 impl Master {
+    /// Where a task is and in which state, for reports.
+    pub fn task_state(&self, id: &model::TaskId) -> Option<(model::AgentId, model::TaskState, bool)> {
+        self.agents.values().find_map(|agent| {
+            let task = agent.tasks.values().find(|task| task.info.id == *id)?;
+            Some((agent.id.clone(), task.state, task.kill_wanted.is_some()))
+        })
+    }
+
     /// The first broken invariant, as a sentence.
     pub fn check_invariants(&self) -> Result<(), String> {
         for agent in self.agents.values() {

@@ -1,1 +1,262 @@
-//! placeholder
+//! The master's thin shell: streams in, store writes out, snapshots published.
+//!
+//! Decides nothing. A stream whose queue is full is closed: its peer comes back
+//! and registers anew, which brings both sides together again.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use model::agent_api::{AgentToMaster, MasterToAgent};
+use model::scheduler_api::{SchedulerCall, SchedulerEvent};
+use model::{Output, Rng, Time};
+use shell::{Brain, Clock, Limits, World};
+use store::{Key, Store, Term, Txn};
+use tokio::sync::mpsc;
+
+use crate::brain::{ConnId, Effect, Input, Master};
+use crate::config::MasterConfig;
+use crate::state::{AgentRecord, Write};
+use crate::view::MasterView;
+
+/// Inputs that wait for the brain; senders wait when it is full.
+pub const INPUTS_MAX: usize = 4_096;
+/// Events that wait for one scheduler.
+pub const SCHEDULER_EVENTS_MAX: usize = 16_384;
+
+/// Where the records of agents lie.
+pub const AGENT_PREFIX: &str = "mesos/agents/";
+
+/// One agent's stream, as the shell uses it.
+pub trait AgentStream: Send {
+    /// Queues a message; false when the queue is full or the stream is gone.
+    fn try_send(&self, message: MasterToAgent) -> bool;
+    fn close(&self, reason: &str);
+}
+
+/// Why a term ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("storing the agents' records")]
+    Commit(#[source] store::CommitError),
+    #[error("reading the agents' records")]
+    Load(#[source] store::ReadError),
+    #[error("the record under {key} cannot be read: {why}; restore the store from a backup or remove this key")]
+    Record { key: String, why: String },
+}
+
+#[derive(Default)]
+struct Streams {
+    agents: Mutex<HashMap<ConnId, Box<dyn AgentStream>>>,
+    schedulers: Mutex<HashMap<ConnId, mpsc::Sender<SchedulerEvent>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The way to the running master; cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    inputs: mpsc::Sender<Input>,
+    view: Arc<ArcSwap<MasterView>>,
+    streams: Arc<Streams>,
+    next_conn: Arc<AtomicU64>,
+}
+
+/// A scheduler's way to the master, beside its events.
+#[derive(Clone)]
+pub struct SchedulerCaller {
+    inputs: mpsc::Sender<Input>,
+    conn: ConnId,
+}
+
+impl SchedulerCaller {
+    /// Waits while the master is busy; false when it is gone.
+    pub async fn call(&self, call: SchedulerCall) -> bool {
+        self.inputs.send(Input::Scheduler { conn: self.conn, call }).await.is_ok()
+    }
+
+    pub async fn close(self) {
+        // The master being gone already is the same.
+        let _ = self.inputs.send(Input::SchedulerClosed { conn: self.conn }).await;
+    }
+}
+
+/// An agent's way in.
+pub struct AgentInput {
+    inputs: mpsc::Sender<Input>,
+    streams: Arc<Streams>,
+    conn: ConnId,
+}
+
+impl AgentInput {
+    /// Waits while the master is busy; false when it is gone.
+    pub async fn message(&self, message: AgentToMaster) -> bool {
+        self.inputs.send(Input::Agent { conn: self.conn, message }).await.is_ok()
+    }
+
+    pub async fn closed(self) {
+        lock(&self.streams.agents).remove(&self.conn);
+        // The master being gone already is the same.
+        let _ = self.inputs.send(Input::AgentClosed { conn: self.conn }).await;
+    }
+}
+
+impl Handle {
+    /// The newest snapshot.
+    pub fn view(&self) -> Arc<MasterView> {
+        self.view.load_full()
+    }
+
+    /// Takes a new agent stream on.
+    pub fn agent(&self, stream: Box<dyn AgentStream>) -> AgentInput {
+        let conn = self.number();
+        lock(&self.streams.agents).insert(conn, stream);
+        AgentInput { inputs: self.inputs.clone(), streams: self.streams.clone(), conn }
+    }
+
+    /// Takes a new scheduler on; its events end when the master closes it.
+    pub fn scheduler(&self) -> (SchedulerCaller, mpsc::Receiver<SchedulerEvent>) {
+        let conn = self.number();
+        let (sender, events) = mpsc::channel(SCHEDULER_EVENTS_MAX);
+        lock(&self.streams.schedulers).insert(conn, sender);
+        (SchedulerCaller { inputs: self.inputs.clone(), conn }, events)
+    }
+
+    fn number(&self) -> ConnId {
+        ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// One term of the master, ready to run.
+pub struct Service {
+    brain: Master,
+    world: MasterWorld,
+    inputs: mpsc::Receiver<Input>,
+    clock: Clock,
+}
+
+impl Service {
+    /// Loads the records of the leading store.
+    pub async fn load(
+        store: Store,
+        term: Term,
+        config: MasterConfig,
+        rng: Rng,
+        clock: Clock,
+    ) -> Result<(Self, Handle), ServiceError> {
+        let snapshot = store.range(AGENT_PREFIX).await.map_err(ServiceError::Load)?;
+        let mut records = Vec::with_capacity(snapshot.entries.len());
+        for entry in snapshot.entries {
+            let record: AgentRecord = serde_json::from_slice(entry.value.as_slice()).map_err(|error| ServiceError::Record {
+                key: entry.key.as_str().to_owned(),
+                why: error.to_string(),
+            })?;
+            records.push(record);
+        }
+        let now = clock.now();
+        let brain = Master::load(config, rng, records, now);
+        let view = Arc::new(ArcSwap::from_pointee(brain.view(now)));
+        let (sender, inputs) = mpsc::channel(INPUTS_MAX);
+        let streams = Arc::new(Streams::default());
+        let next_conn = Arc::new(AtomicU64::new(1));
+        let handle = Handle { inputs: sender, view: view.clone(), streams: streams.clone(), next_conn };
+        let world = MasterWorld { store, term, view, streams };
+        Ok((Self { brain, world, inputs, clock }, handle))
+    }
+
+    /// Runs until a commit fails (leadership lost, disk broken) or all handles are gone.
+    pub async fn run(self) -> Result<(), ServiceError> {
+        shell::run(self.brain, self.world, self.inputs, self.clock, Limits::default()).await
+    }
+}
+
+impl Brain for Master {
+    type Input = Input;
+    type Write = Write;
+    type Effect = Effect;
+    type View = MasterView;
+
+    fn step(&mut self, now: Time, input: Input) -> Output<Write, Effect> {
+        Master::step(self, now, input)
+    }
+
+    fn tick() -> Input {
+        Input::Tick
+    }
+
+    fn next_wakeup(&self) -> Option<Time> {
+        Master::next_wakeup(self)
+    }
+
+    fn view(&mut self, now: Time) -> MasterView {
+        Master::view(self, now)
+    }
+}
+
+struct MasterWorld {
+    store: Store,
+    term: Term,
+    view: Arc<ArcSwap<MasterView>>,
+    streams: Arc<Streams>,
+}
+
+fn encode(write: &Write) -> Option<store::Write> {
+    match write {
+        Write::PutAgent(record) => {
+            let id = record.info.id.as_ref()?;
+            let key = Key::new(format!("{AGENT_PREFIX}{id}")).ok()?;
+            let value = serde_json::to_vec(record).ok()?.into();
+            Some(store::Write::Put { key, value })
+        }
+    }
+}
+
+impl World<Master> for MasterWorld {
+    type Error = ServiceError;
+
+    fn commit(&mut self, writes: Vec<Write>) -> impl Future<Output = Result<(), ServiceError>> + Send + 'static {
+        let writes = writes.iter().filter_map(encode).collect();
+        let txn = Txn { checks: Vec::new(), writes, term: Some(self.term) };
+        let store = self.store.clone();
+        async move { store.commit(txn).await.map(|_| ()).map_err(ServiceError::Commit) }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::ToAgent { conn, message } => {
+                let mut agents = lock(&self.streams.agents);
+                let sent = agents.get(&conn).is_some_and(|stream| stream.try_send(message));
+                if !sent {
+                    if let Some(stream) = agents.remove(&conn) {
+                        tracing::warn!(conn = conn.0, "closing an agent's stream: its queue is full");
+                        stream.close("its queue at the master is full");
+                    }
+                }
+            }
+            Effect::ToScheduler { conn, event } => {
+                let mut schedulers = lock(&self.streams.schedulers);
+                let sent = schedulers.get(&conn).is_some_and(|events| events.try_send(event).is_ok());
+                if !sent && schedulers.remove(&conn).is_some() {
+                    tracing::warn!(conn = conn.0, "closing a scheduler's stream: its queue is full or it is gone");
+                }
+            }
+            Effect::CloseAgent { conn, reason } => {
+                if let Some(stream) = lock(&self.streams.agents).remove(&conn) {
+                    tracing::info!(conn = conn.0, reason, "closing an agent's stream");
+                    stream.close(&reason);
+                }
+            }
+            Effect::CloseScheduler { conn } => {
+                lock(&self.streams.schedulers).remove(&conn);
+            }
+        }
+    }
+
+    fn publish(&mut self, view: MasterView) {
+        self.view.store(Arc::new(view));
+    }
+}

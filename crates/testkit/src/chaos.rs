@@ -163,7 +163,8 @@ impl World {
                 self.agents.iter().map(|node| node.running().filter(|c| c.task.starts_with(&prefix)).count()).sum();
             let running = u64::try_from(running).unwrap_or(u64::MAX);
             if running != wanted {
-                return Err(format!("{app}: {running} containers run, {wanted} are wanted"));
+                let who = self.explain(&prefix);
+                return Err(format!("{app}: {running} containers run, {wanted} are wanted{who}"));
             }
         }
         let total: usize = self.agents.iter().map(|node| node.running().count()).sum();
@@ -171,5 +172,21 @@ impl World {
             return Err(format!("{total} containers run, {wanted_total} are wanted in all"));
         }
         self.marathon_at_rest()
+    }
+
+    /// What each room knows of the running containers with this task prefix.
+    fn explain(&self, prefix: &str) -> String {
+        let mut text = String::new();
+        for (index, node) in self.agents.iter().enumerate() {
+            for (id, container) in node.containers.iter().filter(|(_, c)| c.task.starts_with(prefix)) {
+                let task = node.process.as_ref().and_then(|agent| agent.task_of(id));
+                let master = self.master.as_ref().and_then(|master| master.task_state(&container.task.as_str().into()));
+                text.push_str(&format!(
+                    "\n    {} on agent{index}: container {:?}, agent {task:?}, master {master:?}",
+                    container.task, container.state
+                ));
+            }
+        }
+        text
     }
 }

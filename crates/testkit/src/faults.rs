@@ -33,7 +33,7 @@ impl Plan {
             apps: 1 + rng.index(if large { 20 } else { 4 }),
             instances_max: if large { 40 } else { 6 },
             storm_ms: 60_000 + rng.below(120_000),
-            settle_ms: 600_000,
+            settle_ms: 240_000,
             order_every_ms: 2_000 + rng.below(8_000),
             fault_every_ms: if rng.chance(100) { 3_600_000 } else { 500 + rng.below(8_000) },
             doubled_per_mille: rng.below(20),
