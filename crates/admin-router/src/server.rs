@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -24,6 +25,11 @@ use crate::resolver::Resolver;
 
 /// Pause after a failed accept (descriptors used up), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Clients beyond `limits.connections` that are told so at the same time, and for how long
+/// each may listen.
+const REFUSALS: usize = 64;
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// Between the kernel's questions to a silent peer; nine without an answer end it.
 const KEEPALIVE_PROBE: Duration = Duration::from_secs(10);
@@ -79,6 +85,7 @@ impl Listening {
         let (close, closing) = watch::channel(false);
         let shared = Arc::new(Shared { config: self.config, resolver: self.resolver, closing });
         let permits = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+        let refusals = Arc::new(Semaphore::new(REFUSALS));
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
         loop {
@@ -90,7 +97,13 @@ impl Listening {
                             let permit = Arc::new(permit);
                             connections.spawn(connection(Arc::clone(&shared), stream, peer, permit));
                         }
-                        Err(_) => refuse(&stream, peer),
+                        Err(_) => {
+                            tracing::warn!(%peer, "connection refused: limits.connections reached");
+                            // Beyond this many at once, refusal is a closed connection.
+                            if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                                connections.spawn(refuse(stream, place));
+                            }
+                        }
                     },
                     Err(error) => {
                         tracing::warn!(%error, "accept failed");
@@ -122,10 +135,19 @@ pub(crate) fn tune(stream: &TcpStream, limits: &Limits) {
     }
 }
 
-/// Tells the client why, as far as its socket takes it without waiting.
-fn refuse(stream: &TcpStream, peer: SocketAddr) {
-    tracing::warn!(%peer, "connection refused: limits.connections reached");
-    let _ = stream.try_write(FULL);
+/// Tells the client why, and reads what it still sends: closing a socket with unread bytes
+/// would reset the connection before the answer is seen.
+async fn refuse(mut stream: TcpStream, place: OwnedSemaphorePermit) {
+    let exchange = async {
+        stream.write_all(FULL).await?;
+        stream.shutdown().await?;
+        let mut discarded = [0; 4096];
+        while stream.read(&mut discarded).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // How it ends does not matter any more.
+    let _ = tokio::time::timeout(REFUSAL_TIME, exchange).await;
+    drop(place);
 }
 
 fn protocol(limits: &Limits) -> http1::Builder {

@@ -299,7 +299,7 @@ async fn connections_headers_and_their_time_are_bounded() {
     let mut holder = door.connect().await;
     holder.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     holder.until("</html>").await;
-    let refused = door.connect().await.answer().await;
+    let refused = door.get("/").await;
     assert_eq!(refused.status(), 503, "{refused:?}");
     assert_eq!(refused.header("content-length"), Some(refused.body.len().to_string().as_str()));
     // The idle holder runs into the header timeout, which frees its place.
