@@ -58,7 +58,7 @@ impl Link {
     /// Connects, to a running keeper or a new one.
     pub async fn open(start: Start, table: Arc<Table>) -> Result<Self, StartError> {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        let mut worker = Worker { start, table, child: None, request: 0 };
+        let mut worker = Worker { start, table, child: None, keeper_pid: None, request: 0, stopping: None };
         let connection = worker.connect().await?;
         tokio::spawn(worker.run(connection, receiver));
         Ok(Self { commands })
@@ -68,6 +68,17 @@ impl Link {
         let (answer, reply) = oneshot::channel();
         self.commands.send(Command { body, answer }).await.map_err(|_| Lost)?;
         reply.await.map_err(|_| Lost)
+    }
+
+    /// Ends the keeper for good, if no container runs; nothing can be asked
+    /// afterwards.
+    pub async fn stop(&self) -> Result<(), String> {
+        // Lost is as good: it ended before its answer arrived.
+        if let Ok(ReplyBody::Refused { message, .. }) = self.ask(RequestBody::Stop).await {
+            return Err(message);
+        }
+        self.commands.closed().await;
+        Ok(())
     }
 }
 
@@ -81,7 +92,10 @@ struct Worker {
     table: Arc<Table>,
     /// The keeper, if this process started it.
     child: Option<Child>,
+    keeper_pid: Option<u32>,
     request: u64,
+    /// The request that ends the keeper.
+    stopping: Option<u64>,
 }
 
 impl Worker {
@@ -89,6 +103,10 @@ impl Worker {
         let mut connection = first;
         loop {
             if self.serve(&mut connection, &mut commands).await == Served::Done {
+                return;
+            }
+            if self.stopping.is_some() {
+                self.wait_for_end().await;
                 return;
             }
             tracing::warn!(dir = %self.start.dir.display(), "the keeper is gone, connecting anew");
@@ -111,6 +129,9 @@ impl Worker {
         loop {
             match protocol::decode::<Message>(&mut connection.input) {
                 Ok(Some(Message::Reply { id, body })) => {
+                    if self.stopping == Some(id) && matches!(body, ReplyBody::Refused { .. }) {
+                        self.stopping = None;
+                    }
                     if let Some(answer) = open.remove(&id) {
                         // The asker may have gone away.
                         let _ = answer.send(body);
@@ -137,6 +158,9 @@ impl Worker {
                 command = commands.recv() => {
                     let Some(Command { body, answer }) = command else { return Served::Done };
                     self.request += 1;
+                    if body == RequestBody::Stop {
+                        self.stopping = Some(self.request);
+                    }
                     let frame = match protocol::encode(&Request { id: self.request, body }) {
                         Ok(frame) => frame,
                         Err(error) => {
@@ -177,6 +201,15 @@ impl Worker {
                 self.spawn()?;
                 spawned = true;
             }
+            sleep(CONNECT_PAUSE).await;
+        }
+    }
+
+    /// Reaps the keeper, or waits for the end of one that is not our child.
+    async fn wait_for_end(&mut self) {
+        let deadline = Instant::now() + CONNECT_PATIENCE;
+        let is_gone = |pid| keeper::process::start_time(pid).is_none() || keeper::process::is_zombie(pid);
+        while Instant::now() < deadline && (self.has_child() || !self.keeper_pid.is_none_or(is_gone)) {
             sleep(CONNECT_PAUSE).await;
         }
     }
@@ -224,6 +257,7 @@ impl Worker {
         let mut connection = Connection { stream, input: Vec::new() };
         let hello = self.converse(&mut connection, RequestBody::Hello { protocol: PROTOCOL }).await?;
         let ReplyBody::Welcome { protocol, build, pid } = hello else { return None };
+        self.keeper_pid = Some(pid);
         if protocol != PROTOCOL || build != env!("CARGO_PKG_VERSION") {
             tracing::info!(pid, %build, "the keeper is of another version: upgrading it in place");
             let mut arguments = self.start.arguments.clone();

@@ -180,10 +180,7 @@ impl Runtime {
     /// Ends the keeper if no container runs, and removes the empty groups:
     /// for a node that is taken down for good.
     pub async fn shut_down(&self) -> Result<(), ControlError> {
-        match self.inner.link.ask(RequestBody::Stop).await {
-            Ok(ReplyBody::Refused { message, .. }) => return Err(ControlError::Refused(message)),
-            Ok(_) | Err(_) => {}
-        }
+        self.inner.link.stop().await.map_err(ControlError::Refused)?;
         if let Some(cgroups) = &self.inner.cgroups {
             cgroups.remove_parents();
         }

@@ -117,16 +117,15 @@ impl Launcher {
             .map_err(|source| cannot_clone(&spec, source))?;
         drop(files);
         let ops = plan.ops;
+        // The child has said all it will say about its steps by now.
+        let warnings = early_reports(&ours, &spec, &ops)?;
         let Some(start_time) = process::start_time(pid) else {
-            return Err(first_report(&ours, &spec, &ops));
+            return Err(Error::Died(spec.container.clone()));
         };
         let identity = Identity { pid, start_time };
-        if process::is_zombie(pid) {
-            return Err(first_report(&ours, &spec, &ops));
-        }
         record.write_identity(identity).map_err(recording)?;
         rustix::io::write(&ours, &[1]).map_err(|errno| recording(errno.into()))?;
-        Ok(Starting { spec, identity, sync: ours, warnings: Vec::new(), ops })
+        Ok(Starting { spec, identity, sync: ours, warnings, ops })
     }
 }
 
@@ -155,15 +154,21 @@ enum Report {
     Failure(Error),
 }
 
-/// The reason of a child that ended during its steps.
-fn first_report(sync: &OwnedFd, spec: &Spec, ops: &[Op]) -> Error {
+/// What the child said during its steps: the reason if it ended, else warnings.
+fn early_reports(sync: &OwnedFd, spec: &Spec, ops: &[Op]) -> Result<Vec<String>, Error> {
     let mut report = [0; REPORT_BYTES];
-    while let Ok((_, REPORT_BYTES)) = rustix::net::recv(sync, &mut report, rustix::net::RecvFlags::DONTWAIT) {
-        if let Report::Failure(error) = interpret(report, spec, ops) {
-            return error;
+    let mut warnings = Vec::new();
+    loop {
+        match rustix::net::recv(sync, &mut report, rustix::net::RecvFlags::DONTWAIT) {
+            Ok((_, REPORT_BYTES)) => match interpret(report, spec, ops) {
+                Report::Warning(text) => warnings.push(text),
+                Report::Failure(error) => return Err(error),
+            },
+            Err(rustix::io::Errno::AGAIN) => return Ok(warnings),
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(_) => return Err(Error::Died(spec.container.clone())),
         }
     }
-    Error::Died(spec.container.clone())
 }
 
 fn interpret(report: [u8; REPORT_BYTES], spec: &Spec, ops: &[Op]) -> Report {

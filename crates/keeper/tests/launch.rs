@@ -24,10 +24,7 @@ struct Keeper {
 }
 
 fn program() -> PathBuf {
-    let here = std::env::current_exe().unwrap();
-    let program = here.parent().unwrap().parent().unwrap().join("examples/keeper-alone");
-    assert!(program.exists(), "{} is missing: run `cargo build -p keeper --examples`", program.display());
-    program
+    PathBuf::from(env!("CARGO_BIN_EXE_keeper-alone"))
 }
 
 fn spawn(dir: &Path) -> Child {
