@@ -222,6 +222,8 @@ impl Reply {
         let said = Doc::parse(&self.body).ok().filter(|doc| matches!(doc, Doc::Object(_)));
         let message = said.as_ref().map(server_message).unwrap_or_default();
         let shown = if message.is_empty() { strip_page(&self.body) } else { message };
+        // The door begins its texts with the status, which is in the cause already.
+        let shown = shown.strip_prefix(&format!("{}: ", self.status)).map(str::to_owned).unwrap_or(shown);
         let answered = format!("{} answered {}", self.request, self.status);
         let with_cause = |failure: Failure| match shown.as_str() {
             "" => failure.cause(&answered),
