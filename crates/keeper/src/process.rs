@@ -62,7 +62,8 @@ pub fn signal(identity: Identity, signal: Signal, all: bool) -> io::Result<bool>
         kill_below(&handle, identity.pid);
     } else if signal != Signal::KILL && all {
         let below = descendants(identity.pid);
-        below.iter().rev().for_each(|&pid| send(pid, signal));
+        // Parents first: a shell must not go on because its child has ended.
+        below.iter().for_each(|&pid| send(pid, signal));
         if !below.is_empty() {
             return Ok(true);
         }
