@@ -1,0 +1,106 @@
+//! The command line of `dcosd`.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The node daemon of DC/OS: a master, an agent, or a whole cluster on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "dcosd", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a master: Mesos, Marathon and Admin Router.
+    Master(MasterArgs),
+    /// Run an agent: containers of this node.
+    Agent(AgentArgs),
+    /// A whole cluster on this machine.
+    Dev(devcluster::cli::DevArgs),
+    /// The parent of an agent's containers; started by the agent.
+    #[command(hide = true)]
+    Keeper(KeeperArgs),
+    /// The supervisor of one node of a dev cluster; started by `dev up`.
+    #[command(hide = true)]
+    DevNode(devcluster::node::NodeArgs),
+    /// The way from the host into a dev cluster; started by `dev up`.
+    #[command(hide = true)]
+    DevGateway(devcluster::gateway::GatewayArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What every node is told.
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    /// Name of this node, unique in the cluster; the certificate names it too.
+    #[arg(long)]
+    pub node_name: String,
+    #[arg(long, default_value = "dcos")]
+    pub cluster: String,
+    /// The node's own address: where it listens, and what it tells others.
+    #[arg(long)]
+    pub ip: Ipv4Addr,
+    /// Everything durable of this node lies below.
+    #[arg(long)]
+    pub data_dir: PathBuf,
+    /// Holds ca.pem, cert.pem and key.pem of this node.
+    #[arg(long)]
+    pub pki_dir: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct MasterArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Port of Admin Router, the one door from outside.
+    #[arg(long, default_value_t = 80)]
+    pub http_port: u16,
+    /// All masters as name=address, this one too.
+    #[arg(long, value_delimiter = ',')]
+    pub peers: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Addresses of the masters.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub masters: Vec<Ipv4Addr>,
+    /// A public agent: its resources are reserved for the role slave_public.
+    #[arg(long)]
+    pub public: bool,
+    /// Like cpus:4;mem:8192;disk:20000;ports:[1025-32000]; detected when absent.
+    #[arg(long)]
+    pub resources: Option<String>,
+    /// Like rack:r1;ssd:true
+    #[arg(long, default_value = "")]
+    pub attributes: String,
+    /// Cgroup of this node in every hierarchy; containers go below it.
+    #[arg(long)]
+    pub cgroup_root: Option<String>,
+    /// Registries spoken to over plain HTTP, as host[:port]; loopback always is.
+    #[arg(long, value_delimiter = ',')]
+    pub insecure_registries: Vec<String>,
+    /// Registry of image names without one; file:///dir is a directory of OCI layouts.
+    #[arg(long, default_value = "registry-1.docker.io")]
+    pub docker_registry: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct KeeperArgs {
+    /// The keeper's directory: its socket and its containers' records.
+    #[arg(long)]
+    pub dir: PathBuf,
+}
