@@ -82,6 +82,11 @@ where
                     serve(state, route.endpoint, call).await.unwrap_or_else(IntoResponse::into_response)
                 }
             };
+            // Clients escape the parentheses of `/slave(1)` or leave them; the router sees the raw path.
+            let escaped = path.replace('(', "%28").replace(')', "%29");
+            if escaped != path {
+                router = router.route(&escaped, any(handler.clone()));
+            }
             router = router.route(path, any(handler));
         }
     }

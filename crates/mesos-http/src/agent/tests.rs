@@ -96,6 +96,7 @@ async fn the_table_is_what_is_served() {
 async fn state() {
     let node = Node::new();
     let state = get(&node.router, "/slave(1)/state").await;
+    assert_eq!(get(&node.router, "/slave%281%29/state").await["id"], state["id"]);
     let head = "start_time:f id:s pid:s hostname:s capabilities:a domain?:o resources:o reserved_resources:o \
          unreserved_resources:o reserved_resources_full:o unreserved_resources_full:a reserved_resources_allocated:o \
          unreserved_resources_allocated:o resource_providers:a attributes:o master_hostname?:s log_dir?:s \
