@@ -21,7 +21,7 @@ use store::local::LocalHandle;
 use crate::cli::AgentArgs;
 use crate::containers_side::{self, ContainersSide, chain};
 use crate::stream::{self, AGENT_STREAM_PORT, ToMaster};
-use crate::{asked_to_end, detect, seed};
+use crate::{asked_to_end, detect, seed, sweep};
 
 /// The agent's own endpoint.
 pub const AGENT_PORT: u16 = 5051;
@@ -51,6 +51,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("listening on {ip}:{AGENT_PORT}; another agent may run here"))?;
     let router = http_router(&args, &handle, &runtime);
+    let sweep = tokio::spawn(sweep::run(handle.clone()));
     let connect = tokio::spawn(stay_connected(handle.clone(), identity, args.masters.clone()));
     let result = tokio::select! {
         result = service.run(recovered) => result.context("running the agent"),
@@ -59,6 +60,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         result = asked_to_end() => result,
     };
     connect.abort();
+    sweep.abort();
     follow.abort();
     result
 }

@@ -10,6 +10,7 @@ mod detect;
 mod logging;
 mod master;
 mod stream;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -79,5 +80,12 @@ fn seed() -> u64 {
 }
 
 fn keeper_process(args: cli::KeeperArgs) -> ExitCode {
-    keeper::run(keeper::Config { dir: args.dir })
+    match keeper::run(keeper::Config { dir: args.dir }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::start(cli::LogFormat::Text);
+            tracing::error!(error = containers_side::chain(&error), "the keeper stops");
+            ExitCode::FAILURE
+        }
+    }
 }

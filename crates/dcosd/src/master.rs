@@ -39,7 +39,6 @@ const TERM_PAUSE: Duration = Duration::from_millis(100);
 /// The brains of the present term, for everyone who asks.
 struct TermHandles {
     mesos: mesos_master::shell::Handle,
-    marathon: marathon::shell::Handle,
     marathon_router: axum::Router,
 }
 
@@ -184,8 +183,8 @@ async fn run_term(
     )
     .await
     .context("loading Marathon")?;
-    let marathon_router = marathon_http::router(marathon.clone(), marathon_identity(node));
-    node.term.store(Some(Arc::new(TermHandles { mesos: mesos.clone(), marathon: marathon.clone(), marathon_router })));
+    let marathon_router = marathon_http::router(marathon, marathon_identity(node));
+    node.term.store(Some(Arc::new(TermHandles { mesos: mesos.clone(), marathon_router })));
     let over = leadership.wait_for(|now| !now.is_me || now.term != term);
     tokio::select! {
         result = mesos_service.run() => result.context("running the Mesos master"),

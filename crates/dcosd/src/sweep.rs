@@ -1,0 +1,137 @@
+//! Removes the sandboxes of ended tasks, later or sooner as the disk fills.
+//!
+//! Rule: `apache/mesos` `src/slave/slave.cpp`, garbage collection: a sandbox may
+//! stay for `delay × max(0, 1 − headroom − disk usage)` after its last change.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use mesos_agent::shell::Handle;
+
+/// Longest stay of a sandbox, as DC/OS sets it.
+const DELAY: Duration = Duration::from_secs(2 * 24 * 3_600);
+/// Part of the disk that is to stay free.
+const HEADROOM: f64 = 0.1;
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a sandbox may stay when this part of the disk (0 to 1) is used.
+fn stay(usage: f64) -> Duration {
+    DELAY.mul_f64((1.0 - HEADROOM - usage).clamp(0.0, 1.0))
+}
+
+/// Sweeps for ever.
+pub async fn run(handle: Handle) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let view = handle.view();
+        let live: BTreeSet<PathBuf> = view.tasks.iter().map(|task| PathBuf::from(&task.directory)).collect();
+        let root = PathBuf::from(&view.work_dir);
+        let swept = tokio::task::spawn_blocking(move || sweep(&root, &live, SystemTime::now())).await;
+        match swept {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(count)) => tracing::info!(count, "removed sandboxes of ended tasks"),
+            Ok(Err(error)) => tracing::warn!(%error, "sweeping sandboxes"),
+        }
+    }
+}
+
+fn sweep(root: &Path, live: &BTreeSet<PathBuf>, now: SystemTime) -> std::io::Result<usize> {
+    if !root.exists() {
+        return Ok(0);
+    }
+    let stat = rustix::fs::statvfs(root)?;
+    let free = if stat.f_blocks == 0 { 1.0 } else { stat.f_bavail as f64 / stat.f_blocks as f64 };
+    let stay = stay(1.0 - free);
+    let mut count = 0;
+    for run in runs(root)? {
+        let changed = std::fs::symlink_metadata(&run)?.modified()?;
+        let age = now.duration_since(changed).unwrap_or_default();
+        if !live.contains(&run) && age > stay {
+            std::fs::remove_dir_all(&run)?;
+            count += 1;
+            prune(root, &run);
+        }
+    }
+    Ok(count)
+}
+
+/// All run directories: `slaves/*/frameworks/*/executors/*/runs/*` without links.
+fn runs(root: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut level = vec![root.join("slaves")];
+    for name in [None, Some("frameworks"), None, Some("executors"), None, Some("runs"), None] {
+        let mut next = Vec::new();
+        for dir in level {
+            match name {
+                Some(name) => next.push(dir.join(name)),
+                None => next.extend(subdirectories(&dir)?),
+            }
+        }
+        level = next;
+    }
+    Ok(level)
+}
+
+fn subdirectories(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Removes the link `latest` and the directories above that became empty.
+fn prune(root: &Path, run: &Path) {
+    let Some(runs) = run.parent() else { return };
+    let latest = runs.join("latest");
+    if std::fs::metadata(&latest).is_err() {
+        // Absent is as good as removed.
+        let _ = std::fs::remove_file(&latest);
+    }
+    let mut dir = Some(runs);
+    while let Some(path) = dir.filter(|path| *path != root) {
+        // Not empty: in use, and everything above too.
+        if std::fs::remove_dir(path).is_err() {
+            return;
+        }
+        dir = path.parent();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_shortens_the_stay() {
+        assert!(stay(0.0) > Duration::from_secs(40 * 3_600));
+        assert!(stay(0.5) < stay(0.2));
+        assert_eq!(stay(0.95), Duration::ZERO);
+    }
+
+    #[test]
+    fn only_old_sandboxes_of_ended_tasks_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |name: &str| dir.path().join(format!("slaves/S0/frameworks/F/executors/{name}/runs/c-{name}"));
+        for name in ["live", "ended"] {
+            std::fs::create_dir_all(run(name)).unwrap();
+            std::fs::write(run(name).join("stdout"), "x").unwrap();
+            let latest = run(name).with_file_name("latest");
+            std::os::unix::fs::symlink(format!("c-{name}"), latest).unwrap();
+        }
+        let live = BTreeSet::from([run("live")]);
+        assert_eq!(sweep(dir.path(), &live, SystemTime::now()).unwrap(), 0);
+        let later = SystemTime::now() + DELAY + Duration::from_secs(1);
+        assert_eq!(sweep(dir.path(), &live, later).unwrap(), 1);
+        assert!(run("live").exists() && !run("ended").exists());
+        assert!(!dir.path().join("slaves/S0/frameworks/F/executors/ended").exists());
+    }
+}
