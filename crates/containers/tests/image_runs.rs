@@ -244,6 +244,19 @@ async fn from_a_registry_and_shared_by_launches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_index_behind_a_token() {
+    if skip_without_root() {
+        return;
+    }
+    let made = image(&[(base_layer(), true)], &json!({}));
+    let registry = support::registry::Guarded::start(&made).await;
+    let mut node = Node::start().await;
+    let reference = format!("{}/guarded", registry.address);
+    assert_eq!(node.run(in_image(&node, "c1", &reference, "echo inside")).await.1, "inside\n");
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_hangs() {
     if skip_without_root() {
         return;

@@ -116,6 +116,7 @@ impl Node {
         let (ended, status, ..) = self.exit().await;
         assert_eq!(ended, id.as_str());
         self.runtime.destroy(&id).await.unwrap();
+        self.runtime.forget(&id).await.unwrap();
         (status, self.output(id.as_str()))
     }
 

@@ -122,3 +122,79 @@ impl Drop for Hanging {
         self.task.abort();
     }
 }
+
+/// A registry of a few fixed answers: an index, behind a token.
+pub struct Guarded {
+    pub address: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+pub const TOKEN: &str = "let-me-in";
+
+impl Guarded {
+    /// Serves the image `guarded` as an index of two platforms.
+    pub async fn start(image: &Image) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let foreign = sha256(b"not for this machine");
+        let index = serde_json::to_vec(&serde_json::json!({"schemaVersion": 2, "manifests": [
+            {"digest": foreign, "size": 20, "platform": {"os": "linux", "architecture": "s390x"}},
+            {"digest": sha256(&image.manifest), "size": image.manifest.len(),
+             "platform": {"os": "linux", "architecture": super::images::architecture()}},
+        ]}))
+        .unwrap();
+        let mut answers = vec![("/v2/guarded/manifests/latest".to_owned(), index)];
+        answers.push((format!("/v2/guarded/manifests/{}", sha256(&image.manifest)), image.manifest.clone()));
+        for blob in &image.blobs {
+            answers.push((format!("/v2/guarded/blobs/{}", sha256(blob)), blob.clone()));
+        }
+        let own = address.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                answer(stream, &own, &answers).await;
+            }
+        });
+        Self { address, task }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(mut stream: TcpStream, own: &str, answers: &[(String, Vec<u8>)]) {
+    let mut request = Vec::new();
+    let mut chunk = [0; 4096];
+    while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+        match stream.read(&mut chunk).await {
+            Ok(count) if count > 0 => request.extend_from_slice(&chunk[..count]),
+            _ => return,
+        }
+    }
+    let request = String::from_utf8_lossy(&request).to_ascii_lowercase();
+    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+    let is_allowed = request.contains(&format!("authorization: bearer {TOKEN}"));
+    let (status, header, body) = if path.starts_with("/token?") {
+        assert!(
+            path.contains("service=tests") && path.contains("scope=repository%3aguarded%3apull"),
+            "{path}"
+        );
+        ("200 OK", String::new(), format!("{{\"token\":\"{TOKEN}\"}}").into_bytes())
+    } else if !is_allowed {
+        let challenge = format!(
+            "Bearer realm=\"http://{own}/token\",service=\"tests\",scope=\"repository:guarded:pull\""
+        );
+        ("401 Unauthorized", format!("WWW-Authenticate: {challenge}\r\n"), Vec::new())
+    } else {
+        match answers.iter().find(|(known, _)| *known == path) {
+            Some((_, body)) => ("200 OK", String::new(), body.clone()),
+            None => ("404 Not Found", String::new(), Vec::new()),
+        }
+    };
+    let head =
+        format!("HTTP/1.1 {status}\r\n{header}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let _ = stream.write_all(head.as_bytes()).await;
+    let _ = stream.write_all(&body).await;
+}
