@@ -27,7 +27,7 @@ pub fn get(address: SocketAddrV4, path: &str) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(address), CONNECT_WAIT)?;
     stream.set_read_timeout(Some(ANSWER_WAIT))?;
     stream.set_write_timeout(Some(ANSWER_WAIT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\naccept: application/json\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\naccept: */*\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     parse(&answer).ok_or_else(|| std::io::Error::other("the answer is not HTTP"))
