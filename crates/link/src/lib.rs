@@ -18,6 +18,8 @@ mod handshake;
 mod identity;
 mod options;
 pub mod pki;
+#[cfg(test)]
+mod raw_peer;
 
 pub use conn::{CloseCode, CloseReason, Conn, Receiver, RecvError, SendError, Sender};
 pub use endpoint::{BindError, ConnectError, Listener, connect, memory_pair};

@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::ServerState;
 use openraft::error::{ClientWriteError, RaftError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::disk;
-use crate::raft::{Batch, Raft, leader_info};
+use crate::members::NodeId;
+use crate::raft::{Address, Batch, Raft, Vote, leader_info};
 use crate::state::{Outcome, STATE_MAX_BYTES};
 use crate::txn::{CommitError, Revision, Term, Txn};
 
@@ -24,6 +26,7 @@ const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Transactions that may wait for their turn.
 pub(crate) const QUEUE_LENGTH: usize = 4096;
 
+type ServerMetrics = openraft::metrics::RaftServerMetrics<NodeId, Address>;
 pub(crate) type Answer = oneshot::Sender<Result<Revision, CommitError>>;
 
 pub(crate) struct Proposal {
@@ -99,8 +102,19 @@ impl Proposer {
             let error = CommitError::Unavailable { reason: stopped(&fatal) };
             return answer_all(waiters, &error);
         }
+        let mut server = self.raft.server_metrics();
+        let vote = server.borrow_and_update().vote;
         let write = self.raft.client_write(Batch { commands: Arc::new(commands) });
-        let error = match tokio::time::timeout(self.commit_timeout, write).await {
+        let written = tokio::select! {
+            biased;
+            written = tokio::time::timeout(self.commit_timeout, write) => written,
+            () = deposed(server, vote) => {
+                // The next leader may have the entry or not; callers should not wait for the timeout to hear it.
+                let reason = "the leadership changed before a majority answered".to_owned();
+                return answer_all(waiters, &CommitError::Uncertain { reason });
+            }
+        };
+        let error = match written {
             Ok(Ok(response)) => return answer_each(waiters, response.data),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
                 // Also after a leader's entry was overwritten: either way it will never be applied.
@@ -118,6 +132,17 @@ impl Proposer {
             },
         };
         answer_all(waiters, &error);
+    }
+}
+
+/// Completes when a newer vote than `vote` was seen and this node does not lead by it.
+async fn deposed(mut server: watch::Receiver<ServerMetrics>, vote: Vote) {
+    let newer = |metrics: &ServerMetrics| {
+        metrics.vote.leader_id > vote.leader_id && metrics.state != ServerState::Leader
+    };
+    if server.wait_for(newer).await.is_err() {
+        // The engine ended; the write itself reports that.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -139,7 +164,7 @@ fn next_batch(waiting: &mut VecDeque<Proposal>) -> Vec<Proposal> {
     batch
 }
 
-pub(crate) fn stopped(fatal: &openraft::error::Fatal<crate::NodeId>) -> String {
+pub(crate) fn stopped(fatal: &openraft::error::Fatal<NodeId>) -> String {
     match fatal {
         openraft::error::Fatal::Stopped => "the store is shut down".to_owned(),
         other => format!("the store on this node stopped: {other}; repair the cause and restart the node"),

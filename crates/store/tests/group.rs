@@ -255,3 +255,123 @@ async fn garbage_from_a_peer_is_refused() {
     assert!(matches!(refused, Err(store::RpcError::TooLarge { .. })), "{refused:?}");
     group.put(1, "a").await;
 }
+
+/// What one client was told about each of its writes.
+#[derive(Default)]
+struct Told {
+    written: Vec<String>,
+    refused: Vec<String>,
+}
+
+/// Writes unique keys through whichever node it likes, for as long as it may.
+async fn client(
+    number: u64,
+    stores: std::sync::Arc<tokio::sync::Mutex<BTreeMap<u64, Store>>>,
+    until: Instant,
+) -> Told {
+    let mut told = Told::default();
+    let mut target = 1 + number % 3;
+    for count in 0_u64.. {
+        if Instant::now() > until {
+            break;
+        }
+        let store = stores.lock().await.get(&target).cloned();
+        let Some(store) = store else {
+            target = target % 3 + 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        let name = format!("c{number}/{count:06}");
+        // The check makes a write that was carried out twice visible as a refusal.
+        let txn = Txn::new().check(key(&name), store::Check::Absent).put(key(&name), name.as_str());
+        match store.commit(txn).await {
+            Ok(_) => told.written.push(name),
+            Err(CommitError::NotLeader { leader }) => {
+                told.refused.push(name);
+                target = leader.map_or(target % 3 + 1, |leader| leader.id.0);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(CommitError::Unavailable { .. }) => {
+                told.refused.push(name);
+                target = target % 3 + 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(CommitError::Uncertain { .. }) => target = target % 3 + 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    told
+}
+
+/// `STORE_CHAOS_SEED` replays the faults of a run, `STORE_CHAOS_SECONDS` makes it longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_partitions_and_restarts() {
+    let number =
+        |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let seed: u64 = number("STORE_CHAOS_SEED", 42);
+    let run = Duration::from_secs(number("STORE_CHAOS_SECONDS", 8));
+    println!("seed {seed}");
+    let mut random = seed | 1;
+    let mut roll = move |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    let mut group = Group::start(3, 30).await;
+    let all = [1, 2, 3];
+    group.leader(&all).await;
+    let reachable = std::sync::Arc::new(tokio::sync::Mutex::new(group.stores.clone()));
+    let until = Instant::now() + run;
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        clients.spawn(client(number, std::sync::Arc::clone(&reachable), until));
+    }
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(200 + roll(600))).await;
+        let victim = 1 + roll(3);
+        if roll(2) == 0 {
+            group.network.partition(&ids(&[victim]), &ids(&others(&all, victim)));
+            tokio::time::sleep(Duration::from_millis(300 + roll(1_500))).await;
+            group.network.heal();
+        } else {
+            reachable.lock().await.remove(&victim);
+            group.kill(victim).await;
+            tokio::time::sleep(Duration::from_millis(roll(1_000))).await;
+            group.open(victim, all.into_iter().map(info).collect()).await;
+            reachable.lock().await.insert(victim, group.stores[&victim].clone());
+        }
+    }
+    let mut told = Told::default();
+    while let Some(result) = clients.join_next().await {
+        let one = result.unwrap();
+        told.written.extend(one.written);
+        told.refused.extend(one.refused);
+    }
+    group.network.heal();
+    let leader = group.leader(&all).await;
+    let revision = group.put(leader, "end").await;
+    let stored: std::collections::BTreeSet<String> = {
+        let read = group.stores[&leader].range("").await.unwrap();
+        read.entries.iter().map(|entry| entry.key.to_string()).collect()
+    };
+    println!(
+        "{} written, {} refused, {} stored, revision {revision}",
+        told.written.len(),
+        told.refused.len(),
+        stored.len()
+    );
+    assert!(told.written.len() > 50, "only {} writes came through", told.written.len());
+    let lost: Vec<&String> = told.written.iter().filter(|name| !stored.contains(*name)).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    let ghosts: Vec<&String> = told.refused.iter().filter(|name| stored.contains(*name)).collect();
+    assert!(ghosts.is_empty(), "refused and stored: {ghosts:?}");
+    for id in all {
+        group.wait_revision(id, revision).await;
+        assert_eq!(
+            group.stores[&id].range_local(""),
+            group.stores[&leader].range_local(""),
+            "node {id} differs"
+        );
+    }
+}
