@@ -283,7 +283,7 @@ async fn a_registry_that_hangs() {
     node.runtime.destroy(&id("c2")).await.unwrap();
     assert!(matches!(launch.await.unwrap(), Err(LaunchError::Cancelled(_))));
     assert!(start.elapsed() < Duration::from_millis(500));
-    assert!(hanging.connections.load(Ordering::Relaxed) >= 2);
+    assert!(hanging.connections.load(Ordering::Relaxed) >= 1, "it was asked");
     node.finish().await;
 }
 

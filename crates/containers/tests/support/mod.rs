@@ -158,6 +158,36 @@ impl Node {
     }
 }
 
+/// A failed test leaves nothing on the machine either.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let run = &self.config.runtime_dir;
+        for id in keeper::record::Record::list(run).unwrap_or_default() {
+            if let Some(identity) = keeper::record::Record::of(run, &id).identity() {
+                let _ = keeper::process::signal(identity, rustix::process::Signal::KILL, true);
+            }
+        }
+        for _ in 0..100 {
+            // The agent side may start another one until it is gone itself.
+            let Some(pid) = keeper_of(run) else { break };
+            kill(pid);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let group = controller.path().join(&self.cgroup);
+            for below in fs::read_dir(group.join("mesos")).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(below.path());
+            }
+            for path in [group.join("mesos"), group.join("keeper"), group] {
+                let _ = fs::remove_dir(path);
+            }
+        }
+    }
+}
+
 pub fn keeper_of(dir: &Path) -> Option<u32> {
     let wanted = fs::canonicalize(dir).ok()?;
     let entries = fs::read_dir("/proc").unwrap().flatten();
