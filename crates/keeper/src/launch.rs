@@ -33,18 +33,18 @@ pub struct Launcher {
 
 /// A container whose first process waits or executes; the client is told when
 /// its socket reports or closes.
+///
+/// Keeps names only: many launches at once must not make the keeper large.
 pub struct Starting {
-    pub spec: Box<Spec>,
+    pub container: String,
     pub identity: Identity,
     pub sync: OwnedFd,
     pub warnings: Vec<String>,
-    ops: Vec<Op>,
+    command: String,
 }
 
 /// What the socket of a starting container said.
 pub enum Progress {
-    /// A step was left out.
-    Warned,
     /// The command runs.
     Running,
     Failed(Error),
@@ -125,24 +125,23 @@ impl Launcher {
         let identity = Identity { pid, start_time };
         record.write_identity(identity).map_err(recording)?;
         rustix::io::write(&ours, &[1]).map_err(|errno| recording(errno.into()))?;
-        Ok(Starting { spec, identity, sync: ours, warnings, ops })
+        let command = spec.argv.first().cloned().unwrap_or_default();
+        Ok(Starting { container: spec.container, identity, sync: ours, warnings, command })
     }
 }
 
 impl Starting {
-    /// Reads one report; call when the socket is readable.
+    /// Reads the init program's report; call when the socket is readable.
     pub fn progress(&mut self) -> io::Result<Option<Progress>> {
         let mut report = [0; REPORT_BYTES];
         match rustix::net::recv(&self.sync, &mut report, rustix::net::RecvFlags::DONTWAIT) {
-            Ok((_, REPORT_BYTES)) => match interpret(report, &self.spec, &self.ops) {
-                Report::Warning(text) => {
-                    self.warnings.push(text);
-                    Ok(Some(Progress::Warned))
-                }
-                Report::Failure(error) => Ok(Some(Progress::Failed(error))),
-            },
+            Ok((_, REPORT_BYTES)) if report[0] == REPORT_COMMAND => {
+                let [.., a, b, c, d] = report;
+                let errno = i32::from_ne_bytes([a, b, c, d]);
+                Ok(Some(Progress::Failed(cannot_run(&self.command, errno))))
+            }
             Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => Ok(Some(Progress::Running)),
-            Ok(_) => Ok(Some(Progress::Failed(Error::Died(self.spec.container.clone())))),
+            Ok(_) => Ok(Some(Progress::Failed(Error::Died(self.container.clone())))),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
@@ -183,25 +182,25 @@ fn interpret(report: [u8; REPORT_BYTES], spec: &Spec, ops: &[Op]) -> Report {
         (REPORT_FAILED, Some(op)) => {
             Report::Failure(Error::Step { step: op.describe(spec), source, advice: op.advice(errno) })
         }
-        (REPORT_COMMAND, _) => Report::Failure(Error::Command {
-            command: spec.argv.first().cloned().unwrap_or_default(),
-            source,
-            advice: match errno {
-                libc::ENOENT => {
-                    "; check the command's name and that it is in the image or on this node (for a script: its interpreter too)"
-                }
-                libc::EACCES => {
-                    "; check that the file is executable and its directories may be searched by the task's user"
-                }
-                libc::ENOEXEC => {
-                    "; the file is no program for this machine: check its format and processor, or its '#!' line"
-                }
-                libc::E2BIG => "; the arguments and environment together are too long",
-                _ => "",
-            },
-        }),
         _ => Report::Failure(Error::Died(spec.container.clone())),
     }
+}
+
+fn cannot_run(command: &str, errno: i32) -> Error {
+    let advice = match errno {
+        libc::ENOENT => {
+            "; check the command's name and that it is in the image or on this node (for a script: its interpreter too)"
+        }
+        libc::EACCES => {
+            "; check that the file is executable and its directories may be searched by the task's user"
+        }
+        libc::ENOEXEC => {
+            "; the file is no program for this machine: check its format and processor, or its '#!' line"
+        }
+        libc::E2BIG => "; the arguments and environment together are too long",
+        _ => "",
+    };
+    Error::Command { command: command.to_owned(), source: io::Error::from_raw_os_error(errno), advice }
 }
 
 fn cannot_clone(spec: &Spec, source: io::Error) -> Error {

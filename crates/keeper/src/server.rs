@@ -34,6 +34,8 @@ pub const CONTAINERS_MAX: usize = 20_000;
 /// Most bytes waiting for a client that does not read; then it is cut off and
 /// finds everything again by connecting anew.
 pub const OUTPUT_MAX_BYTES: usize = 8 << 20;
+/// A burst of launches leaves the heap larger than what stays in it.
+const LAUNCHES_PER_TRIM: usize = 32;
 /// Without clients and containers the keeper ends after this time.
 const IDLE_SECONDS: i64 = 60;
 
@@ -98,6 +100,7 @@ struct Server {
     token_next: u64,
     pending: Vec<Pending>,
     containers: BTreeMap<String, Container>,
+    launches_untrimmed: usize,
     ending: bool,
 }
 
@@ -134,6 +137,7 @@ impl Server {
             token_next: 0,
             pending: Vec::new(),
             containers,
+            launches_untrimmed: 0,
             ending: false,
         })
     }
@@ -337,7 +341,7 @@ impl Server {
             let Identity { pid, start_time } = known.identity;
             return Some(ReplyBody::Launched { pid, start_time, warnings: Vec::new() });
         }
-        if self.pending.iter().any(|pending| pending.starting.spec.container == spec.container) {
+        if self.pending.iter().any(|pending| pending.starting.container == spec.container) {
             return Some(refuse(Refusal::Busy, format!("container {} is being started", spec.container)));
         }
         if self.pending.len() >= STARTING_MAX || self.containers.len() >= CONTAINERS_MAX {
@@ -350,6 +354,7 @@ impl Server {
         }
         match self.launcher.start(&self.dir, spec) {
             Ok(starting) => {
+                self.launches_untrimmed += 1;
                 self.pending.push(Pending { client, request, starting });
                 None
             }
@@ -364,36 +369,37 @@ impl Server {
                 index += 1;
             }
         }
+        if self.pending.is_empty() && self.launches_untrimmed >= LAUNCHES_PER_TRIM {
+            self.launches_untrimmed = 0;
+            give_back_memory();
+        }
     }
 
     /// Whether the launch at `index` is answered and gone.
     fn advance(&mut self, index: usize) -> bool {
-        loop {
-            let starting = &mut self.pending[index].starting;
-            let failed = match starting.progress() {
-                Ok(None) => return false,
-                Ok(Some(Progress::Warned)) => continue,
-                Ok(Some(Progress::Running)) => None,
-                Ok(Some(Progress::Failed(error))) => Some(error),
-                Err(_) => Some(launch::Error::Died(starting.spec.container.clone())),
-            };
-            let Pending { client, request, starting } = self.pending.swap_remove(index);
-            let container = starting.spec.container.clone();
-            let body = match failed {
-                Some(error) => {
-                    let _ = Record::of(&self.dir, &container).remove();
-                    refused_launch(&error)
-                }
-                None => {
-                    let identity = starting.identity;
-                    self.containers.insert(container, Container { identity, status: None, is_child: true });
-                    let Identity { pid, start_time } = identity;
-                    ReplyBody::Launched { pid, start_time, warnings: starting.warnings }
-                }
-            };
-            self.send(client, &Message::Reply { id: request, body });
-            return true;
-        }
+        let starting = &mut self.pending[index].starting;
+        let failed = match starting.progress() {
+            Ok(None) => return false,
+            Ok(Some(Progress::Running)) => None,
+            Ok(Some(Progress::Failed(error))) => Some(error),
+            Err(_) => Some(launch::Error::Died(starting.container.clone())),
+        };
+        let Pending { client, request, starting } = self.pending.swap_remove(index);
+        let container = starting.container.clone();
+        let body = match failed {
+            Some(error) => {
+                let _ = Record::of(&self.dir, &container).remove();
+                refused_launch(&error)
+            }
+            None => {
+                let identity = starting.identity;
+                self.containers.insert(container, Container { identity, status: None, is_child: true });
+                let Identity { pid, start_time } = identity;
+                ReplyBody::Launched { pid, start_time, warnings: starting.warnings }
+            }
+        };
+        self.send(client, &Message::Reply { id: request, body });
+        true
     }
 
     fn reap(&mut self) {
@@ -456,7 +462,7 @@ impl Server {
         if !crate::spec::is_container_id(container) {
             return refuse(Refusal::Invalid, "this is no container id".into());
         }
-        if self.pending.iter().any(|pending| pending.starting.spec.container == container) {
+        if self.pending.iter().any(|pending| pending.starting.container == container) {
             return refuse(Refusal::Busy, format!("container {container} is being started"));
         }
         if let Err(error) = Record::of(&self.dir, container).remove() {
@@ -573,6 +579,14 @@ fn is_child(pid: u32) -> bool {
     let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     rustix::process::waitid(WaitId::Pid(pid), look).is_ok()
+}
+
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: gives free pages of this single-threaded process to the kernel.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Makes `SIGCHLD` and `SIGTERM` readable, and deaf to what an agent's end sends.
