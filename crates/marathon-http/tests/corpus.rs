@@ -49,6 +49,7 @@ async fn verdicts_of_the_corpus() {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
     let mut wrong = Vec::new();
+    let mut texts = Vec::new();
     let marathon = Marathon::start().await;
     for entry in &manifest {
         let text = |key: &str| entry[key].as_str().unwrap().to_owned();
@@ -94,8 +95,21 @@ async fn verdicts_of_the_corpus() {
                 "wrong"
             }
         };
+        if case == "refused" {
+            let why = text("why");
+            // Only texts of answers: the corpus also quotes from requests.
+            let of_answer = !why.starts_with("operator") && !why.starts_with("placeholder");
+            let quoted = why.split('"').nth(1).filter(|quoted| of_answer && quoted.contains(' '));
+            // The corpus leaves parts out by dots or by quotes inside.
+            let part =
+                quoted.map(|quoted| quoted.split("[...]").next().unwrap_or_default().trim_end_matches('\\'));
+            if part.is_some_and(|part| !answer.body.contains(part)) {
+                texts.push(format!("{file}: {why}, but {}", answer.body));
+            }
+        }
         *counts.entry(case).or_default() += 1;
     }
     println!("{} entries: {counts:#?}\n{reasons:#?}", manifest.len());
     assert!(wrong.is_empty(), "{} wrong verdicts:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(texts.is_empty(), "{} refusals lack the text of the corpus:\n{}", texts.len(), texts.join("\n"));
 }

@@ -101,7 +101,7 @@ fn print(value: &AttributeValue) -> String {
 pub enum ConstraintError {
     #[error("operator must be one of the following UNIQUE, CLUSTER, GROUP_BY, LIKE, MAX_PER, UNLIKE or IS")]
     Operator,
-    #[error("missing field for constraint declaration")]
+    #[error("illegal constraint specification")]
     Field,
     #[error("UNIQUE does not accept a value")]
     UniqueValue,

@@ -45,7 +45,7 @@ fn docker(object: &Object<'_>, e: &mut Errors) -> Option<DockerUpdate> {
 fn appc(object: &Object<'_>, e: &mut Errors) -> Option<AppC> {
     let id = object.get("id").and_then(|node| {
         let text = node.text(e)?;
-        if !text.strip_prefix("sha512-").is_some_and(|rest| !rest.is_empty()) {
+        if text.strip_prefix("sha512-").is_none_or(str::is_empty) {
             e.add(&node.path, "error.pattern");
         }
         Some(text)
