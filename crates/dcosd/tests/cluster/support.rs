@@ -16,12 +16,22 @@ pub const DCOSD: &str = env!("CARGO_BIN_EXE_dcosd");
 /// Longest wait for anything in a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Tells the runner that this test did nothing, and why; past the harness's capture.
+pub fn skip(why: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "skipped: {why}");
+}
+
 pub fn is_root() -> bool {
     // SAFETY: geteuid only reads the process's credentials.
     unsafe { libc::geteuid() == 0 }
 }
 
+/// One cluster at a time.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 pub struct Cluster {
+    _turn: tokio::sync::MutexGuard<'static, ()>,
     name: String,
     pub url: String,
     data: tempfile::TempDir,
@@ -36,11 +46,14 @@ fn free_port() -> u16 {
 impl Cluster {
     pub async fn up(name: &str, options: &[&str]) -> Self {
         let name = format!("{name}{}", std::process::id());
+        // The second of several tests in one process finds it installed.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let data = tempfile::tempdir().unwrap();
         let port = free_port().to_string();
         let home = data.path().join("home");
         std::fs::create_dir_all(&home).unwrap();
         let cluster = Self {
+            _turn: TURN.lock().await,
             name,
             url: format!("http://127.0.0.1:{port}"),
             client: Client::builder().timeout(Duration::from_secs(30)).build().unwrap(),
@@ -234,9 +247,9 @@ impl Cluster {
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             assert!(!line.contains(&format!("{}/", self.name)), "process {pid} is left: {line}");
         }
-        let cgroups = Command::new("find").args(["/sys/fs/cgroup", "-maxdepth", "3", "-name", &format!("*{}*", self.name)]);
-        let mut cgroups = cgroups;
-        let left = cgroups.output().unwrap().stdout;
+        let pattern = format!("*{}*", self.name);
+        let found = Command::new("find").args(["/sys/fs/cgroup", "-maxdepth", "3", "-name", &pattern]).output();
+        let left = found.unwrap().stdout;
         assert!(left.is_empty(), "cgroups are left: {}", String::from_utf8_lossy(&left));
     }
 }

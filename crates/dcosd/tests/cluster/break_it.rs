@@ -1,10 +1,9 @@
 //! Everything that can be killed is killed: tasks, agents, keepers, masters, machines.
 
-mod support;
 
 use reqwest::Method;
 use serde_json::json;
-use support::{Cluster, app, is_root, kill, pids, start_time, task_pids};
+use crate::support::{Cluster, app, is_root, kill, pids, start_time, task_pids};
 
 /// The keeper of a node: the process of our program whose command line says so.
 fn keeper_of(data: &std::path::Path, node: &str) -> i32 {
@@ -112,7 +111,7 @@ async fn state_is_kept_from_down_to_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_machine_is_replaced_and_its_duplicates_end() {
     if !is_root() {
-        eprintln!("skipped: partitions need root");
+        crate::support::skip("partitions need root");
         return;
     }
     let mut cluster = Cluster::up("lost", &["--agents", "2", "--public-agents", "1"]).await;

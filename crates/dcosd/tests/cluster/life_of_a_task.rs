@@ -1,6 +1,5 @@
 //! A task's whole way on a real cluster: commands, images, limits, environment.
 
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{Cluster, app, is_root, task_pids};
+use crate::support::{Cluster, app, is_root, task_pids};
 
 fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools")
@@ -50,7 +49,7 @@ fn check_limits_and_namespaces(cluster: &Cluster, task: &Value, node: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_runs_with_its_environment_and_limits() {
     if !is_root() {
-        eprintln!("skipped: limits and namespaces need root");
+        crate::support::skip("limits and namespaces need root");
         return;
     }
     let mut cluster = Cluster::up("cmd", &["--agents", "1", "--public-agents", "0"]).await;
@@ -151,7 +150,7 @@ fn start_registry(dir: &Path, port: u16) -> Registry {
 #[tokio::test(flavor = "multi_thread")]
 async fn images_come_from_a_layout_and_from_a_registry() {
     if !is_root() {
-        eprintln!("skipped: images need root");
+        crate::support::skip("images need root");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -165,6 +164,8 @@ async fn images_come_from_a_layout_and_from_a_registry() {
     let host_port = port.to_string();
     let mut cluster =
         Cluster::up("img", &["--agents", "1", "--public-agents", "0", "--host-port", &host_port]).await;
+    // First, while no layer of the good image is there to make up for a bad one.
+    bad_images(&cluster, &layout).await;
     for (id, image) in [("/layout", format!("oci:{}", layout.display())), ("/registry", name)] {
         cluster
             .add(json!({
@@ -184,7 +185,6 @@ async fn images_come_from_a_layout_and_from_a_registry() {
         check_limits_and_namespaces(&cluster, &task, &node);
         cluster.remove(id).await;
     }
-    bad_images(&cluster, &layout).await;
     cluster.down();
 }
 
@@ -200,7 +200,7 @@ async fn bad_images(cluster: &Cluster, layout: &Path) {
     bytes[middle] ^= 0xff;
     std::fs::write(&layer, bytes).unwrap();
     let cases = [
-        ("/corrupt", format!("oci:{}", corrupt.display()), "digest"),
+        ("/corrupt", format!("oci:{}", corrupt.display()), "corrupt: expected sha256:"),
         ("/missing", "127.0.0.1:1/nothing:latest".to_owned(), "127.0.0.1:1"),
         ("/nolayout", "oci:/nonexistent/layout".to_owned(), "/nonexistent/layout"),
     ];

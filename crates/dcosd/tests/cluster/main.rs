@@ -1,0 +1,10 @@
+//! Tests on real nodes: whole clusters of real processes, containers and packets.
+//!
+//! Each test has a cluster of its own and leaves nothing behind. They share the
+//! machine's two cores badly, so only one runs at a time.
+
+mod break_it;
+mod command_line;
+mod life_of_a_task;
+mod support;
+mod without_root;
