@@ -148,6 +148,40 @@ async fn the_status_is_known_even_if_agent_and_keeper_died() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_killed_agent_and_later_a_killed_keeper() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "trap 'exit 9' TERM; echo up; while :; do sleep 0.01; done";
+    let mut agent = std::process::Command::new(support::keeper_program())
+        .args(["agent", dir.path().to_str().unwrap(), script])
+        .spawn()
+        .unwrap();
+    let launched = until("the launch", || fs::read_to_string(dir.path().join("launched")).ok()).await;
+    let output = dir.path().join("sandbox/orphan/stdout");
+    until("the trap", || fs::read_to_string(&output).ok().filter(|text| text == "up\n")).await;
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    // Another agent on the same directories.
+    let mut node = Node::start_with(|config| {
+        config.runtime_dir = dir.path().join("run");
+        config.image_store_dir = dir.path().join("images");
+        config.cgroup_root = None;
+    })
+    .await;
+    let keeper = node.keeper_pid();
+    let recovered = node.runtime.recover().await;
+    let RecoveredState::Running { pid, start_time } = recovered[0].state else { panic!("{recovered:?}") };
+    assert_eq!(format!("{pid} {start_time}"), launched);
+    kill(keeper);
+    let short = until_launched(&node, "short", "exit 5").await;
+    assert_ne!(short, pid);
+    assert_eq!(node.exit().await.1, ExitStatus::Code(5));
+    assert_eq!(keeper::process::start_time(pid), Some(start_time));
+    node.runtime.signal(&id("orphan"), libc::SIGTERM).await.unwrap();
+    assert_eq!(node.exit().await.1, ExitStatus::Code(9), "its first process wrote it down");
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_launches_are_explained_and_leave_nothing() {
     let mut node = Node::start().await;
     let error = |node: &Node, spec: LaunchSpec| {

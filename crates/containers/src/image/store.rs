@@ -29,6 +29,7 @@ use crate::api::{Config, ImageSource, PullLimits};
 const LAYER_NAME_DIGITS: usize = 24;
 /// Different images being pulled at a time.
 const PULLS_MAX: usize = 64;
+const JOIN_ATTEMPTS_MAX: usize = 5;
 const COPY_BYTES: usize = 256 << 10;
 
 type Outcome = Option<Result<Arc<Image>, Arc<PullError>>>;
@@ -91,9 +92,15 @@ impl Store {
         if !always && let Some(image) = self.inner.stored(&place) {
             return Ok(Arc::new(image));
         }
-        let mut outcome = self.join(place, &source.reference)?;
-        let result = outcome.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
-        result.unwrap_or_else(|| Err(Arc::new(PullError::Abandoned(source.reference.clone()))))
+        for _ in 0..JOIN_ATTEMPTS_MAX {
+            let mut outcome = self.join(place.clone(), &source.reference)?;
+            let found = outcome.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+            if let Some(result) = found {
+                return result;
+            }
+            // It was given up by its last waiter in the moment it was joined.
+        }
+        Err(Arc::new(PullError::Abandoned(source.reference.clone())))
     }
 
     /// Waits for a running pull of this place, or starts one.
@@ -192,7 +199,10 @@ impl Inner {
         let stored = Stored { reference: key(&place), manifest, config, layers: diff_ids };
         let path = self.record_path(&place);
         let text = serde_json::to_vec(&stored).map_err(|error| PullError::io(&path)(error.into()))?;
-        self.write(&path, &text)?;
+        // A layout is read for every launch, and seldom changed.
+        if fs::read(&path).ok().as_ref() != Some(&text) {
+            self.write(&path, &text)?;
+        }
         self.image(&stored).ok_or_else(|| PullError::Io {
             path: self.dir.clone(),
             source: io::Error::other("a layer vanished while the image was pulled"),
