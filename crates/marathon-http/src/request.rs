@@ -1,8 +1,9 @@
 //! A request, read whole and within limits.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{Method, StatusCode};
@@ -23,6 +24,8 @@ pub(crate) struct Call {
     pub path: String,
     query: Vec<(String, String)>,
     pub accept: String,
+    /// As the proxy in front says, or as the connection shows; may be empty.
+    pub client_ip: String,
     body: Bytes,
 }
 
@@ -34,6 +37,7 @@ impl Call {
         })?;
         let query = query(head.uri.query().unwrap_or_default())?;
         let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let client_ip = client_ip(&head);
         let declared = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let declared = declared.and_then(|text| text.parse::<u64>().ok());
         if declared.is_some_and(|length| length > body_bytes_max as u64) {
@@ -47,7 +51,7 @@ impl Call {
                 return Err(Refusal::message(StatusCode::BAD_REQUEST, &text));
             }
         };
-        Ok(Self { method: head.method, path, query, accept: accept.to_owned(), body })
+        Ok(Self { method: head.method, path, query, accept: accept.to_owned(), client_ip, body })
     }
 
     /// Only the literal `true` counts.
@@ -89,6 +93,18 @@ impl Call {
             )
         })
     }
+}
+
+fn client_ip(head: &http::request::Parts) -> String {
+    let forwarded = head.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok());
+    let first = forwarded.and_then(|list| list.split(',').next()).map(str::trim);
+    let connected = || head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
+    // It is told to clients only, and decides nothing.
+    first
+        .and_then(|text| text.parse::<IpAddr>().ok())
+        .map(|ip| ip.to_string())
+        .or_else(connected)
+        .unwrap_or_default()
 }
 
 fn too_large(max: usize) -> Refusal {

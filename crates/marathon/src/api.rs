@@ -144,16 +144,42 @@ pub enum ApiError {
 /// What `/v2/events` tells.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MarathonEvent {
-    SchedulerRegistered { framework_id: String },
+    /// A client created or changed an app (told by the room that serves clients).
+    ApiPost {
+        client_ip: String,
+        uri: String,
+        app: Arc<AppDefinition>,
+    },
+    SchedulerRegistered {
+        framework_id: String,
+    },
     SchedulerReregistered,
     SchedulerDisconnected,
     DeploymentInfo(Arc<Deployment>),
     DeploymentStepSuccess(Arc<Deployment>),
     DeploymentSuccess(Arc<Deployment>),
-    DeploymentFailed { plan: Arc<Deployment>, reason: String },
-    GroupChangeSuccess { group: PathId, version: Time },
-    AppTerminated { app: PathId },
-    StatusUpdate { instance: Arc<Instance>, state: TaskState, message: String },
-    InstanceChanged { instance: Arc<Instance>, condition: &'static str },
-    UnknownInstanceTerminated { task_id: TaskId, condition: &'static str },
+    DeploymentFailed {
+        plan: Arc<Deployment>,
+        reason: String,
+    },
+    GroupChangeSuccess {
+        group: PathId,
+        version: Time,
+    },
+    AppTerminated {
+        app: PathId,
+    },
+    StatusUpdate {
+        instance: Arc<Instance>,
+        state: TaskState,
+        message: String,
+    },
+    InstanceChanged {
+        instance: Arc<Instance>,
+        condition: &'static str,
+    },
+    UnknownInstanceTerminated {
+        task_id: TaskId,
+        condition: &'static str,
+    },
 }

@@ -118,6 +118,12 @@ impl Handle {
         self.events.subscribe()
     }
 
+    /// Tells an event of the outside to all readers.
+    pub fn tell(&self, event: MarathonEvent) {
+        // Nobody listening is the usual case.
+        let _ = self.events.send(Told { time: self.clock.now(), event });
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }

@@ -8,7 +8,7 @@ use model::{AgentId, Offer, Time};
 use crate::matching::RejectReason;
 
 /// Agents whose last unused offer is remembered, per definition.
-pub const LAST_OFFERS_MAX: usize = 500;
+pub const LAST_OFFERS_MAX: usize = 100;
 
 /// One step of the funnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

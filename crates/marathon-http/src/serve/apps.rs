@@ -1,11 +1,12 @@
 //! Apps: list, show, create, update, restart, delete.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::response::Response;
 use http::StatusCode;
 use marathon::view::{AppView, Counts};
-use marathon::{ApiCall, ApiError, ApiReply, AppDefinition, PathId};
+use marathon::{ApiCall, ApiError, ApiReply, AppDefinition, MarathonEvent, PathId};
 use model::Time;
 use serde_json::{Map, Value, json};
 
@@ -156,6 +157,7 @@ pub(super) async fn create(served: &Served, call: &Call) -> Result<Response, Ref
     let request = ApiCall::CreateApp { app: Box::new(update), force: call.flag("force") };
     match served.handle.call(request).await? {
         ApiReply::Created { app, deployment } => {
+            tell(served, call, app.clone());
             let mut out = print_app::app(&app);
             counts(Counts::default(), &mut out);
             out.insert("tasks".to_owned(), json!([]));
@@ -165,6 +167,11 @@ pub(super) async fn create(served: &Served, call: &Call) -> Result<Response, Ref
         }
         other => Ok(of_reply(other)),
     }
+}
+
+fn tell(served: &Served, call: &Call, app: Arc<AppDefinition>) {
+    let (client_ip, uri) = (call.client_ip.clone(), call.path.clone());
+    served.handle.tell(MarathonEvent::ApiPost { client_ip, uri, app });
 }
 
 /// Every other kind of answer of the brain.
@@ -196,8 +203,12 @@ pub(super) async fn update(
     let mode = if partial { Mode::Update } else { Mode::Replace };
     let update = Box::new(read_app::app(&call.json()?, mode)?);
     let force = call.flag("force");
-    let request = ApiCall::UpdateApp { id, update, partial, create, force };
-    Ok(of_reply(served.handle.call(request).await?))
+    let request = ApiCall::UpdateApp { id: id.clone(), update, partial, create, force };
+    let answer = served.handle.call(request).await?;
+    if let Some((_, definition)) = served.handle.view().app(&id) {
+        tell(served, call, definition.clone());
+    }
+    Ok(of_reply(answer))
 }
 
 pub(super) async fn update_many(served: &Served, call: &Call, create: bool) -> Result<Response, Refusal> {

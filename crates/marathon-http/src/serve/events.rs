@@ -33,6 +33,7 @@ pub(super) fn stream(served: &Served, call: &Call) -> Result<Response, Refusal> 
     };
     let wanted: Vec<String> = call.parameters("event_type").map(str::to_owned).collect();
     let mut events = served.handle.events();
+    let remote = call.client_ip.clone();
     let attached = served.handle.now();
     let (mut sender, body) = Channel::<Bytes, std::convert::Infallible>::new(FRAMES_MAX);
     tokio::spawn(async move {
@@ -40,7 +41,7 @@ pub(super) fn stream(served: &Served, call: &Call) -> Result<Response, Refusal> 
         let hello = json!({
             "eventType": "event_stream_attached",
             "timestamp": attached.to_iso(),
-            "remoteAddress": "",
+            "remoteAddress": remote,
         });
         let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
         if is_wanted("event_stream_attached")

@@ -6,7 +6,7 @@ use marathon::state::{Deployment, Instance};
 use model::{TaskId, TaskState};
 use serde_json::{Value, json};
 
-use super::print_app::Object;
+use super::print_app::{self, Object};
 use super::print_task;
 
 /// Name and body of an event.
@@ -19,6 +19,11 @@ pub(crate) fn event(told: &Told) -> (&'static str, Value) {
 fn parts(event: &MarathonEvent) -> (&'static str, Object) {
     let mut out = Object::default();
     let name = match event {
+        MarathonEvent::ApiPost { client_ip, uri, app } => {
+            out.set("clientIp", client_ip.as_str()).set("uri", uri.as_str());
+            out.set("appDefinition", print_app::app(app));
+            "api_post_event"
+        }
         MarathonEvent::SchedulerRegistered { framework_id } => {
             out.set("frameworkId", framework_id.as_str()).set("master", "leader.mesos");
             "scheduler_registered_event"

@@ -3,12 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::Marathon;
+use super::numbers::Numbers;
 
 impl Marathon {
     /// `Err` names the broken invariant.
     pub fn check_invariants(&self) -> Result<(), String> {
         let mut seen = BTreeSet::new();
         for (id, app) in &self.apps {
+            let mut numbers = Numbers::default();
+            app.instances.values().for_each(|instance| numbers.add(instance));
+            if numbers != app.numbers {
+                return Err(format!("app {id} counts {:?}, but has {numbers:?}", app.numbers));
+            }
             for (task, instance) in &app.instances {
                 if instance.app != *id || instance.task_id != *task || self.tasks.get(task) != Some(id) {
                     return Err(format!("instance {task} is not where it belongs"));

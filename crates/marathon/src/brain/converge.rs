@@ -11,7 +11,8 @@ use std::sync::Arc;
 use model::{Rng, TaskId, TaskState, Time};
 use scheduler::Operator;
 
-use super::{App, Deadline, Marathon, Out, Wanted};
+use super::{App, Deadline, Effect, Marathon, Out, Wanted};
+use crate::api::MarathonEvent;
 use crate::definition::AppDefinition;
 use crate::definition::app::{KillSelection, UnreachableStrategy};
 use crate::path::PathId;
@@ -45,7 +46,7 @@ impl Marathon {
                 if let Some(deployment) = self.apps.get(&id).and_then(|app| app.deployment.clone()) {
                     deployments.insert(deployment);
                 }
-                self.drop_empty(&id);
+                self.drop_empty(&id, out);
                 continue;
             }
             let Some(deployment) = deployments.pop_first() else { return };
@@ -54,12 +55,13 @@ impl Marathon {
     }
 
     /// Forgets an app that exists no more once its last instance has ended.
-    fn drop_empty(&mut self, id: &PathId) {
+    fn drop_empty(&mut self, id: &PathId, out: &mut Out) {
         let Some(app) = self.apps.get(id) else { return };
         if app.definition.is_none() && app.instances.is_empty() && app.deployment.is_none() {
             self.apps.remove(id);
             self.wanting.remove(id);
             self.unpublished.insert(id.clone());
+            out.effect(Effect::Event(MarathonEvent::AppTerminated { app: id.clone() }));
         }
     }
 
@@ -143,7 +145,7 @@ impl Marathon {
 
     /// Drops unreachable instances whose time is up.
     fn expunge_forgotten(&mut self, now: Time, id: &PathId, out: &mut Out) {
-        let Some(app) = self.apps.get(id) else { return };
+        let Some(app) = self.apps.get(id).filter(|app| app.numbers.unreachable > 0) else { return };
         let forgotten: Vec<TaskId> = app
             .instances
             .values()
@@ -165,7 +167,10 @@ impl Marathon {
         let Some(app) = self.apps.get(id) else { return true };
         match (kind, self.goal(app, id)) {
             (ActionKind::Stop, _) | (_, Goal::Gone) => app.instances.is_empty(),
-            (ActionKind::Start, _) => unsentenced(app).next().is_none(),
+            (ActionKind::Start, _) => app.numbers.unsentenced() == 0,
+            (_, Goal::Count { count, .. }) if app.numbers.unreachable == 0 => {
+                app.numbers.up == count && app.numbers.total == count
+            }
             (_, Goal::Count { definition, count }) => {
                 let running = unsentenced(app).filter(|i| i.is_running()).count() as u64;
                 let waited_for =
@@ -211,10 +216,15 @@ fn lingering(app: &App, definition: &AppDefinition) -> u64 {
     if !AppDefinition::is_single_instance(&definition.labels) {
         return 0;
     }
-    app.instances.values().filter(|instance| instance.sentenced.is_some()).count() as u64
+    app.numbers.sentenced
 }
 
 fn plan_count(app: &App, definition: &Arc<AppDefinition>, count: u64, now: Time, rng: &mut Rng) -> Plan {
+    let have = app.numbers.unsentenced();
+    if have <= count && app.numbers.unreachable == 0 {
+        let launch = (count - have).saturating_sub(lingering(app, definition));
+        return Plan { kills: Vec::new(), launch };
+    }
     let counted: Vec<&Arc<Instance>> =
         unsentenced(app).filter(|instance| !is_inactive(instance, definition, now)).collect();
     let have = counted.len() as u64;

@@ -132,7 +132,6 @@ impl Marathon {
                 }
                 if app.definition.take().is_some() {
                     out.write(Write::DeleteApp(id.clone()));
-                    out.effect(Effect::Event(MarathonEvent::AppTerminated { app: id.clone() }));
                 }
             }
         }

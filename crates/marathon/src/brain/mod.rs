@@ -14,6 +14,7 @@ mod check;
 mod converge;
 mod deployments;
 mod launch;
+mod numbers;
 mod offers;
 mod publish;
 mod status;
@@ -26,6 +27,7 @@ use model::scheduler_api::{SchedulerCall, SchedulerEvent};
 use model::{Capability, FrameworkId, FrameworkInfo, Output, Principal, Rng, TaskId, Time};
 use scheduler::{Backoff, Demand, OfferTally};
 
+use self::numbers::Numbers;
 use crate::api::{ApiCall, ApiError, ApiReply, MarathonEvent};
 use crate::config::Config;
 use crate::definition::AppDefinition;
@@ -107,12 +109,22 @@ struct App {
     definition: Option<Arc<AppDefinition>>,
     versions: Arc<BTreeMap<Time, Arc<AppDefinition>>>,
     instances: BTreeMap<TaskId, Arc<Instance>>,
+    numbers: Numbers,
     last_failure: Option<Arc<TaskFailure>>,
     deployment: Option<String>,
     wanted: Option<Wanted>,
     /// With the configuration it belongs to.
     backoff: Option<(Time, Backoff)>,
     tally: Arc<OfferTally>,
+}
+
+impl App {
+    fn insert(&mut self, instance: Arc<Instance>) {
+        self.numbers.add(&instance);
+        if let Some(before) = self.instances.insert(instance.task_id.clone(), instance) {
+            self.numbers.remove(&before);
+        }
+    }
 }
 
 /// The brain of one leadership.
@@ -214,7 +226,7 @@ impl Marathon {
                 self.last_version = self.last_version.max(instance.version);
                 self.tasks.insert(instance.task_id.clone(), instance.app.clone());
                 let app = self.apps.entry(instance.app.clone()).or_default();
-                app.instances.insert(instance.task_id.clone(), Arc::new(instance));
+                app.insert(Arc::new(instance));
             }
             Record::Deployment(deployment) => {
                 self.last_version = self.last_version.max(deployment.version);
@@ -426,8 +438,11 @@ impl Marathon {
         change: impl FnOnce(&mut Instance),
     ) -> Option<Arc<Instance>> {
         let id = self.tasks.get(task)?;
-        let instance = self.apps.get_mut(id)?.instances.get_mut(task)?;
+        let app = self.apps.get_mut(id)?;
+        let instance = app.instances.get_mut(task)?;
+        app.numbers.remove(instance);
         change(Arc::make_mut(instance));
+        app.numbers.add(instance);
         self.dirty.insert(id.clone());
         Some(instance.clone())
     }
@@ -435,9 +450,11 @@ impl Marathon {
     /// Forgets an instance, durably.
     fn remove_instance(&mut self, task: &TaskId, out: &mut Out) -> Option<Arc<Instance>> {
         let id = self.tasks.remove(task)?;
-        let removed = self.apps.get_mut(&id)?.instances.remove(task);
+        let app = self.apps.get_mut(&id)?;
+        let removed = app.instances.remove(task)?;
+        app.numbers.remove(&removed);
         out.write(Write::DeleteInstance(task.clone()));
         self.dirty.insert(id);
-        removed
+        Some(removed)
     }
 }

@@ -131,7 +131,7 @@ impl Marathon {
         self.tasks.insert(task_id.clone(), id.clone());
         self.unpublished.insert(id.clone());
         if let Some(app) = self.apps.get_mut(id) {
-            app.instances.insert(task_id.clone(), instance);
+            app.insert(instance);
             if let Some(wanted) = app.wanted.as_mut() {
                 wanted.count = wanted.count.saturating_sub(1);
                 if wanted.count == 0 {

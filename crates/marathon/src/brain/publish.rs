@@ -38,15 +38,11 @@ impl Marathon {
 
     fn app_view(&self, _id: &PathId, app: &App) -> AppView {
         let instances: Vec<Arc<Instance>> = app.instances.values().cloned().collect();
-        let running = instances.iter().filter(|instance| instance.is_running()).count() as u64;
-        let staged = instances
-            .iter()
-            .filter(|i| matches!(i.state, model::TaskState::Staging | model::TaskState::Starting))
-            .count() as u64;
+        let numbers = app.numbers;
         AppView {
             definition: app.definition.clone(),
             versions: app.versions.clone(),
-            counts: Counts { staged, running, healthy: 0, unhealthy: 0 },
+            counts: Counts { staged: numbers.staged, running: numbers.running, healthy: 0, unhealthy: 0 },
             instances,
             last_failure: app.last_failure.clone(),
             deployment: app.deployment.clone(),
