@@ -21,8 +21,15 @@ const SETTLE: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_millis(20);
 const MIB: f64 = 1024.0 * 1024.0;
 
-fn plain(id: &str, instances: u32) -> Value {
-    json!({ "id": id, "cmd": COMMAND, "cpus": 0.001, "mem": 32, "instances": instances, "backoffSeconds": 0 })
+/// Many of these fit on a small machine. Their quota is the kernel's least, 1 ms of every 100 ms.
+const CPUS_OF_MANY: f64 = 0.001;
+/// Of a task alone: its quota does not slow its start down.
+const CPUS_OF_ONE: f64 = 0.1;
+/// Pause between single tasks, so that each is a request of its own and not a burst.
+const PAUSE: Duration = Duration::from_millis(200);
+
+fn plain(id: &str, instances: u32, cpus: f64) -> Value {
+    json!({ "id": id, "cmd": COMMAND, "cpus": cpus, "mem": 32, "instances": instances, "backoffSeconds": 0 })
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -45,7 +52,11 @@ pub async fn idle(cluster: &Cluster, seconds: u64, report: &mut Report) -> Resul
         let memory = meter::memory(*pid);
         total += memory.rss;
         report.note(&format!("  {name}: RSS"), "MiB", vec![memory.rss as f64 / MIB]);
-        report.note(&format!("  {name}: PSS"), "MiB", vec![memory.pss as f64 / MIB]);
+        report.note(
+            &format!("  {name}: of it its own, not of files"),
+            "MiB",
+            vec![memory.anonymous as f64 / MIB],
+        );
         report.note(&format!("  {name}: CPU"), "%", vec![percent(*after - *before, watched)]);
     }
     report.add(Promise::IdleMemory, vec![total as f64 / MIB]);
@@ -125,8 +136,8 @@ async fn running(cluster: &Cluster, app: &str, instances: u32) -> Result<()> {
 /// The large app of plain processes.
 pub async fn processes(cluster: &Cluster, instances: u32, rounds: u32, report: &mut Report) -> Result<()> {
     // The first start of all reads files and grows heaps; that is not what is promised.
-    large(cluster, &plain("/warm", 1), 1, 1).await?;
-    let large = large(cluster, &plain("/processes", instances), instances, rounds).await?;
+    large(cluster, &plain("/warm", 1, CPUS_OF_MANY), 1, 1).await?;
+    let large = large(cluster, &plain("/processes", instances, CPUS_OF_MANY), instances, rounds).await?;
     if instances == 200 {
         report.add(Promise::LargeApp, large.seconds);
     } else {
@@ -152,7 +163,7 @@ pub async fn image(
     report: &mut Report,
 ) -> Result<()> {
     let app = |id: &str, instances| {
-        let mut app = plain(id, instances);
+        let mut app = plain(id, instances, CPUS_OF_MANY);
         let image = format!("oci:{}", layout.display());
         app["container"] = json!({ "type": "MESOS", "docker": { "image": image } });
         app
@@ -169,29 +180,36 @@ pub async fn image(
 
 /// One task at a time, from the request to the event that it runs.
 pub async fn one(cluster: &Cluster, repeat: u32, report: &mut Report) -> Result<()> {
+    report.add(Promise::OneTask, single(cluster, repeat, CPUS_OF_ONE).await?);
+    let throttled = single(cluster, repeat, CPUS_OF_MANY).await?;
+    report.note("  the same with a quota of 1 ms in 100 ms", "ms", throttled);
+    Ok(())
+}
+
+async fn single(cluster: &Cluster, repeat: u32, cpus: f64) -> Result<Vec<f64>> {
     let mut events = cluster.events().await?;
     let mut times = Vec::new();
     for number in 0..repeat {
         let id = format!("/one-{number}");
         let begin = Instant::now();
-        cluster.add(&plain(&id, 1)).await?;
+        cluster.add(&plain(&id, 1, cpus)).await?;
         let (time, _) = events.running(&id, "").await?;
         times.push(millis(time.saturating_duration_since(begin)));
         cluster.remove(&id).await?;
+        tokio::time::sleep(PAUSE).await;
     }
-    report.add(Promise::OneTask, times);
-    Ok(())
+    Ok(times)
 }
 
 /// One task, killed again and again from outside.
 pub async fn replace(cluster: &Cluster, repeat: u32, report: &mut Report) -> Result<()> {
     let mut events = cluster.events().await?;
-    cluster.add(&plain("/replace", 1)).await?;
+    cluster.add(&plain("/replace", 1, CPUS_OF_ONE)).await?;
     let (_, mut task) = events.running("/replace", "").await?;
     let mut times = Vec::new();
     let group: Group = cluster.group()?;
     for _ in 0..repeat {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(PAUSE).await;
         let pid = meter::task_process(&task)?;
         if !group.processes().iter().any(|(member, _)| *member == pid) {
             bail!("process {pid} with the id of task {task} is not of this cluster");

@@ -94,6 +94,8 @@ pub struct Memory {
     pub rss: u64,
     /// Resident, with its share of what is shared.
     pub pss: u64,
+    /// Resident and not backed by a file.
+    pub anonymous: u64,
 }
 
 pub fn memory(pid: i32) -> Memory {
@@ -102,7 +104,8 @@ pub fn memory(pid: i32) -> Memory {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_ascii_whitespace().next()?.parse::<u64>().ok()
     };
-    Memory { rss: field("Rss:").unwrap_or(0) * 1024, pss: field("Pss:").unwrap_or(0) * 1024 }
+    let bytes = |name| field(name).unwrap_or(0) * 1024;
+    Memory { rss: bytes("Rss:"), pss: bytes("Pss:"), anonymous: bytes("Anonymous:") }
 }
 
 /// Memory that the processes of a group use, by whose they are.

@@ -6,8 +6,10 @@
 //! the keeper's limit of containers.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use keeper::record::{Identity, Record};
 use model::ContainerId;
@@ -17,6 +19,10 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::api::{ContainerEvent, Exit, ExitStatus, RecoveredContainer, RecoveredState};
 use crate::cgroup::{Cgroups, MemoryReport};
+
+/// How often, and how far apart, the kernel's kill is looked for after its event.
+const OOM_LOOKS_MAX: u32 = 50;
+const OOM_LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
@@ -68,7 +74,8 @@ impl Table {
                     continue;
                 }
             };
-            table.entries().insert(id, Entry::new(phase, false));
+            table.entries().insert(id.clone(), Entry::new(phase, false));
+            table.watch_memory(&id);
         }
         Ok((table, lost))
     }
@@ -99,7 +106,8 @@ impl Table {
         }
     }
 
-    pub fn started(&self, id: &ContainerId, identity: Identity) {
+    pub fn started(self: &Arc<Self>, id: &ContainerId, identity: Identity) {
+        self.watch_memory(id);
         if let Some(entry) = self.entries().get(id) {
             entry.phase.send_if_modified(|phase| {
                 let starts = *phase == Phase::Starting;
@@ -195,6 +203,41 @@ impl Table {
         });
     }
 
+    /// Ends the whole container when the kernel ends a part of it for memory,
+    /// as Mesos does: what is left seldom notices and never works.
+    fn watch_memory(self: &Arc<Self>, id: &ContainerId) {
+        if matches!(self.phase(id), None | Some(Phase::Ended(_) | Phase::Gone)) {
+            return;
+        }
+        let Some(event) = self.cgroups.as_ref().and_then(|cgroups| cgroups.out_of_memory(id.as_str())) else {
+            return;
+        };
+        let (table, id) = (Arc::downgrade(self), id.clone());
+        tokio::spawn(async move {
+            let Some(event) = register(event) else { return };
+            // Also readable once the group is removed, so the wait ends.
+            while let Ok(mut ready) = event.readable().await {
+                for _ in 0..OOM_LOOKS_MAX {
+                    let Some(table) = table.upgrade() else { return };
+                    let memory = table.cgroups.as_ref().and_then(|cgroups| cgroups.memory(id.as_str()));
+                    let Some(report) = memory else { return };
+                    if report.oom_kills > 0 {
+                        if let Some(Phase::Running(identity)) = table.phase(&id) {
+                            tracing::info!(container = %id, "out of memory, ending it");
+                            // Ended already is as good.
+                            let _ = keeper::process::signal(identity, rustix::process::Signal::KILL, true);
+                        }
+                        return;
+                    }
+                    // The event comes before the kill.
+                    tokio::time::sleep(OOM_LOOK_PAUSE).await;
+                }
+                let _ = rustix::io::read(event.get_ref(), &mut [0u8; 8]);
+                ready.clear_ready();
+            }
+        });
+    }
+
     pub fn watch_all(self: &Arc<Self>) {
         let ids: Vec<ContainerId> = self.entries().keys().cloned().collect();
         for id in ids {
@@ -258,14 +301,18 @@ fn memory_message(report: MemoryReport) -> String {
     )
 }
 
+fn register(descriptor: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is one open descriptor for its whole life, and it is
+    // dropped by the AsyncFd, after deregistration.
+    #[allow(unsafe_code)]
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.ok()
+}
+
 /// Waits for the end of a process; its status if it was our child.
 async fn wait_for(identity: Identity) -> Option<i32> {
     use rustix::process::{WaitId, WaitIdOptions};
     let handle = keeper::process::open(identity).ok()??;
-    // SAFETY: an OwnedFd is one open descriptor for its whole life, and it is
-    // dropped by the AsyncFd, after deregistration.
-    #[allow(unsafe_code)]
-    let handle = unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }.ok()?;
+    let handle = register(handle)?;
     // Readable means ended; an error would mean the runtime is ending.
     let _ = handle.readable().await;
     let target = WaitId::PidFd(std::os::fd::AsFd::as_fd(handle.get_ref()));

@@ -243,6 +243,15 @@ async fn memory_limit() {
     let (_, status, oom, message) = node.exit().await;
     assert_eq!((status, oom), (ExitStatus::Signal(libc::SIGKILL), true));
     assert_eq!(message.as_deref(), Some("Memory limit exceeded: Requested: 32MB Maximum Used: 32MB"));
+    // The command survives its child, but not the limit; also when recovered.
+    let mut spec = node.shell("c2", "echo up; sleep 0.5; tail /dev/zero; echo survived; sleep 1000");
+    spec.limits = Limits { cpus_milli: 0, mem_mib: 32, pids: 0, cfs: false };
+    node.runtime.launch(spec).await.unwrap();
+    node.wait_output("c2", "up").await;
+    node.runtime.forget(&id("c1")).await.unwrap();
+    node.restart().await;
+    let (_, status, oom, _) = node.exit().await;
+    assert_eq!((status, oom), (ExitStatus::Signal(libc::SIGKILL), true));
     node.finish().await;
 }
 

@@ -38,11 +38,13 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         .with_context(|| format!("loading this node's certificate from {}", args.node.pki_dir.display()))?;
     let (runtime, events) = start_runtime(&args).await?;
     let config = agent_config(&args, runtime.capabilities().root)?;
-    let checkpoint =
-        LocalHandle::open(data_dir.join("agent.redb")).await.context("opening the agent's checkpoint file")?;
+    let checkpoint = LocalHandle::open(data_dir.join("agent.redb"))
+        .await
+        .context("opening the agent's checkpoint file")?;
     let side = Box::new(ContainersSide::new(runtime.clone()));
-    let (service, handle) =
-        Service::load(checkpoint, config, side, Rng::new(seed()), Clock::system()).await.context("loading the checkpoint")?;
+    let (service, handle) = Service::load(checkpoint, config, side, Rng::new(seed()), Clock::system())
+        .await
+        .context("loading the checkpoint")?;
     let recovered = containers_side::recovered(&runtime).await;
     tracing::info!(node = args.node.node_name, containers = recovered.len(), "the agent starts");
     let follow = tokio::spawn(containers_side::follow(events, handle.inputs()));
@@ -88,7 +90,8 @@ fn agent_config(args: &AgentArgs, root: bool) -> anyhow::Result<AgentConfig> {
     let resources = detect::resources(args.resources.as_deref(), &args.node.data_dir, &role, root)?;
     let mut attributes = detect::attributes(&args.attributes)?;
     if args.public {
-        attributes.push(Attribute { name: "public_ip".to_owned(), value: AttributeValue::Text("true".to_owned()) });
+        attributes
+            .push(Attribute { name: "public_ip".to_owned(), value: AttributeValue::Text("true".to_owned()) });
     }
     let info = AgentInfo {
         id: None,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use containers::{Command, ContainerEvent, ImageSource, LaunchSpec, Limits, Runtime};
 use mesos_agent::shell::Containers;
-use mesos_agent::{ContainerExit, ContainerLaunch, ExitStatus, Input, LaunchCommand, RecoveredContainer, RecoveredState};
+use mesos_agent::{
+    ContainerExit, ContainerLaunch, ExitStatus, Input, LaunchCommand, RecoveredContainer, RecoveredState,
+};
 use model::ContainerId;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -76,7 +78,8 @@ const TERM: i32 = 15;
 impl ContainersSide {
     async fn start(&self, launch: ContainerLaunch) -> Result<u32, String> {
         let sandbox = PathBuf::from(&launch.sandbox);
-        make_sandbox(&sandbox).map_err(|error| format!("cannot make the sandbox {}: {error}", sandbox.display()))?;
+        make_sandbox(&sandbox)
+            .map_err(|error| format!("cannot make the sandbox {}: {error}", sandbox.display()))?;
         let command = match launch.command {
             LaunchCommand::Shell(line) => Command::Shell(line),
             LaunchCommand::Argv(argv) => Command::Argv(argv),
@@ -90,7 +93,12 @@ impl ContainersSide {
             env: launch.env,
             user: launch.user,
             image: launch.image.map(|reference| ImageSource { reference, force_pull }),
-            limits: Limits { cpus_milli: launch.cpus_milli, mem_mib: launch.mem_mib, pids: launch.pids, cfs: true },
+            limits: Limits {
+                cpus_milli: launch.cpus_milli,
+                mem_mib: launch.mem_mib,
+                pids: launch.pids,
+                cfs: true,
+            },
         };
         match self.runtime.launch(spec).await {
             Ok(launched) => {

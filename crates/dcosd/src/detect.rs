@@ -36,13 +36,17 @@ fn leave_some(total: u64, keep: u64, small: u64) -> u64 {
 
 fn memory_mib() -> anyhow::Result<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).context("no MemTotal in /proc/meminfo")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .context("no MemTotal in /proc/meminfo")?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().context("MemTotal of /proc/meminfo")?;
     Ok(kib / 1024)
 }
 
 fn disk_mib(dir: &Path) -> anyhow::Result<u64> {
-    let stat = rustix::fs::statvfs(dir).with_context(|| format!("looking at the disk of {}", dir.display()))?;
+    let stat =
+        rustix::fs::statvfs(dir).with_context(|| format!("looking at the disk of {}", dir.display()))?;
     Ok(stat.f_blocks.saturating_mul(stat.f_frsize) / (1024 * 1024))
 }
 

@@ -65,7 +65,10 @@ pub fn build_info() -> BuildInfo {
 
 pub async fn run(args: MasterArgs) -> anyhow::Result<()> {
     if args.peers.len() > 1 {
-        bail!("--peers names {} masters; this version runs one master, give one name=address", args.peers.len());
+        bail!(
+            "--peers names {} masters; this version runs one master, give one name=address",
+            args.peers.len()
+        );
     }
     let data_dir = &args.node.data_dir;
     std::fs::create_dir_all(data_dir).with_context(|| format!("making {}", data_dir.display()))?;
@@ -79,12 +82,18 @@ pub async fn run(args: MasterArgs) -> anyhow::Result<()> {
     let http_port = args.http_port;
     let node = Arc::new(Node { args, store, clock, started, term: ArcSwapOption::empty() });
 
-    let listener = Listener::bind(SocketAddr::new(ip, AGENT_STREAM_PORT), identity, &[LinkRole::Agent], stream::options())
-        .await
-        .context("listening for agents")?;
+    let listener = Listener::bind(
+        SocketAddr::new(ip, AGENT_STREAM_PORT),
+        identity,
+        &[LinkRole::Agent],
+        stream::options(),
+    )
+    .await
+    .context("listening for agents")?;
     let mesos = bind(ip, MESOS_PORT).await?;
     let marathon = bind(ip, MARATHON_PORT).await?;
-    let door_config = admin_router::Config { ip, http_port, facts: facts(&node)?, ..admin_router::Config::default() };
+    let door_config =
+        admin_router::Config { ip, http_port, facts: facts(&node)?, ..admin_router::Config::default() };
     let door = AdminRouter::new(door_config, Arc::new(Door { node: node.clone() }));
     let door = door.listen().await.context("opening Admin Router")?;
     tracing::info!(address = %door.local_addr(), "Admin Router listens");
@@ -140,7 +149,9 @@ async fn lead(node: &Arc<Node>) -> anyhow::Result<()> {
         node.term.store(None);
         match result {
             Ok(()) => tracing::info!(term = term.0, "the term is over"),
-            Err(error) => tracing::error!(term = term.0, error = format!("{error:#}"), "the term failed; loading anew"),
+            Err(error) => {
+                tracing::error!(term = term.0, error = format!("{error:#}"), "the term failed; loading anew")
+            }
         }
         tokio::time::sleep(TERM_PAUSE).await;
     }
@@ -163,10 +174,15 @@ async fn run_term(
         started: node.started,
         limits: MasterLimits::default(),
     };
-    let (mesos_service, mesos) =
-        mesos_master::shell::Service::load(node.store.clone(), term, config, Rng::new(seed()), node.clock.clone())
-            .await
-            .context("loading the Mesos master")?;
+    let (mesos_service, mesos) = mesos_master::shell::Service::load(
+        node.store.clone(),
+        term,
+        config,
+        Rng::new(seed()),
+        node.clock.clone(),
+    )
+    .await
+    .context("loading the Mesos master")?;
     let (links, links_receiver) = mpsc::channel(1);
     let marathon_config = marathon::Config {
         hostname: ip.clone(),
@@ -243,10 +259,18 @@ async fn follow_agent(node: &Node, conn: link::Conn<MasterFrame, AgentFrame>) {
                     }
                 }
                 Err(error) if error.is_unknown() => {
-                    tracing::warn!(agent = name, error = chain(&error), "skipping a message of a newer agent");
+                    tracing::warn!(
+                        agent = name,
+                        error = chain(&error),
+                        "skipping a message of a newer agent"
+                    );
                 }
                 Err(error) => {
-                    tracing::error!(agent = name, error = chain(&error), "the agent's message cannot be read");
+                    tracing::error!(
+                        agent = name,
+                        error = chain(&error),
+                        "the agent's message cannot be read"
+                    );
                     sender.close(CloseReason::new(CloseCode::Protocol, chain(&error))).await;
                     break;
                 }
@@ -294,7 +318,8 @@ fn marathon_fallback(node: &Arc<Node>) -> axum::Router {
                     use tower::ServiceExt;
                     term.marathon_router.clone().oneshot(request).await.into_response()
                 }
-                None => (axum::http::StatusCode::BAD_GATEWAY, "Could not determine the current leader").into_response(),
+                None => (axum::http::StatusCode::BAD_GATEWAY, "Could not determine the current leader")
+                    .into_response(),
             }
         }
     })
@@ -309,7 +334,8 @@ impl Resolver for Door {
         let Some(term) = self.node.term.load_full() else { return AgentAddress::NoView };
         let view = term.mesos.view();
         let found = view.agents.iter().find(|agent| agent.id.as_str() == id);
-        let address = found.and_then(|agent| Some(SocketAddr::new(agent.info.ip.parse().ok()?, agent.info.port)));
+        let address =
+            found.and_then(|agent| Some(SocketAddr::new(agent.info.ip.parse().ok()?, agent.info.port)));
         address.map_or(AgentAddress::Unknown, AgentAddress::Known)
     }
 

@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn only_old_sandboxes_of_ended_tasks_go() {
         let dir = tempfile::tempdir().unwrap();
-        let run = |name: &str| dir.path().join(format!("slaves/S0/frameworks/F/executors/{name}/runs/c-{name}"));
+        let run =
+            |name: &str| dir.path().join(format!("slaves/S0/frameworks/F/executors/{name}/runs/c-{name}"));
         for name in ["live", "ended"] {
             std::fs::create_dir_all(run(name)).unwrap();
             std::fs::write(run(name).join("stdout"), "x").unwrap();

@@ -37,6 +37,7 @@ pub fn prepare(layout: &Layout, _cluster: &Cluster, node: &Node) -> Result<()> {
         Role::Agent | Role::PublicAgent => link::Role::Agent,
     };
     let who = PeerIdentity::new(role, node.name.clone()).map_err(|error| refused(&error))?;
-    let issued = ca.issue(&who, &[IpAddr::from(node.address)], now, VALIDITY).map_err(|error| refused(&error))?;
+    let issued =
+        ca.issue(&who, &[IpAddr::from(node.address)], now, VALIDITY).map_err(|error| refused(&error))?;
     issued.write(&dir).map_err(|error| refused(&error))
 }

@@ -596,3 +596,56 @@ fn many_instances_of_one_app_come_up_over_many_agents() {
     world.advance(Duration::from_secs(700).as_secs());
     assert_eq!(world.launches.len(), 1000);
 }
+
+#[test]
+fn labels_and_names_reach_the_environment_and_discovery() {
+    use marathon::definition::app::{EnvValue, Protocol};
+    use marathon::definition::update::PortDefinitionUpdate;
+    let mut world = World::new(1);
+    let port = PortDefinitionUpdate {
+        port: 0,
+        protocol: Protocol::Both,
+        name: Some("http".to_owned()),
+        labels: [("VIP_0".to_owned(), "/web:80".to_owned())].into(),
+    };
+    let labels = [("my-label.x".to_owned(), "v".to_owned()), ("long".to_owned(), "x".repeat(512))].into();
+    let env = [("HOST".to_owned(), EnvValue::Text("mine".to_owned()))].into();
+    world
+        .create(AppUpdate {
+            port_definitions: Some(vec![port]),
+            labels: Some(labels),
+            env: Some(env),
+            ..app("/a/b", 1)
+        })
+        .unwrap();
+    world.run();
+    let (_, task) = &world.launches[0];
+    let get = |name: &str| task.command.environment.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    assert_eq!(get("MARATHON_APP_LABELS"), Some("MY_LABEL_X"));
+    assert_eq!(get("MARATHON_APP_LABEL_MY_LABEL_X"), Some("v"));
+    assert_eq!(get("MARATHON_APP_LABEL_LONG"), None, "too long to be exported");
+    assert_eq!(get("HOST"), Some("mine"), "the user's value wins");
+    assert_eq!(get("PORT_HTTP"), get("PORT0"));
+    assert_eq!(get("MARATHON_APP_ID"), Some("/a/b"));
+    assert_eq!(
+        (get("MARATHON_APP_RESOURCE_CPUS"), get("MARATHON_APP_RESOURCE_MEM")),
+        (Some("0.1"), Some("32.0"))
+    );
+    assert_eq!(task.name, "b.a");
+    let discovery = task.discovery.as_ref().unwrap();
+    let protocols: Vec<&str> = discovery.ports.iter().map(|port| port.protocol.as_str()).collect();
+    assert_eq!(protocols, ["udp", "tcp"]);
+    assert_eq!(discovery.ports[0].labels["VIP_0"], "/web:80");
+    assert_eq!(discovery.ports[0].labels["network-scope"], "host");
+}
+
+#[test]
+#[ignore = "a measurement: run it alone, in release"]
+fn ten_thousand_instances() {
+    let mut world = World::new(200);
+    let start = std::time::Instant::now();
+    world.create(AppUpdate { cpus: Some(0.01), mem: Some(1.0), ..app("/x", 10_000) }).unwrap();
+    world.run();
+    assert_eq!(world.running("/x"), 10_000);
+    println!("10,000 instances up in {:?} with the test's own master", start.elapsed());
+}

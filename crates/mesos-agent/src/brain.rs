@@ -11,15 +11,15 @@ use std::time::Duration;
 use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::scheduler_api::TaskRecord;
 use model::{
-    AgentId, AgentInfo, Capability, ContainerId, FrameworkId, FrameworkInfo, KillPolicy, Output, Reason, Rng, Source,
-    TaskInfo, TaskState, TaskStatus, Time,
+    AgentId, AgentInfo, Capability, ContainerId, FrameworkId, FrameworkInfo, KillPolicy, Output, Reason, Rng,
+    Source, TaskInfo, TaskState, TaskStatus, Time,
 };
 
 use crate::config::AgentConfig;
 use crate::exits;
 use crate::state::{
-    AgentTask, ContainerExit, ContainerLaunch, Kill, LaunchCommand, Phase, Record, RecoveredContainer, RecoveredState,
-    TaskKey, Write,
+    AgentTask, ContainerExit, ContainerLaunch, Kill, LaunchCommand, Phase, Record, RecoveredContainer,
+    RecoveredState, TaskKey, Write,
 };
 use crate::view::{AgentView, TaskView};
 
@@ -30,28 +30,57 @@ pub struct ConnId(pub u64);
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// The runtime was asked what is still there: the first input of every start.
-    Recovered { containers: Vec<RecoveredContainer> },
-    MasterConnected { conn: ConnId },
-    MasterClosed { conn: ConnId },
-    Master { conn: ConnId, message: MasterToAgent },
-    Started { id: ContainerId, pid: u32 },
-    LaunchFailed { id: ContainerId, message: String },
-    Exited { id: ContainerId, exit: ContainerExit },
+    Recovered {
+        containers: Vec<RecoveredContainer>,
+    },
+    MasterConnected {
+        conn: ConnId,
+    },
+    MasterClosed {
+        conn: ConnId,
+    },
+    Master {
+        conn: ConnId,
+        message: MasterToAgent,
+    },
+    Started {
+        id: ContainerId,
+        pid: u32,
+    },
+    LaunchFailed {
+        id: ContainerId,
+        message: String,
+    },
+    Exited {
+        id: ContainerId,
+        exit: ContainerExit,
+    },
     Tick,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    ToMaster { conn: ConnId, message: AgentToMaster },
+    ToMaster {
+        conn: ConnId,
+        message: AgentToMaster,
+    },
     Launch(Box<ContainerLaunch>),
     /// SIGTERM to the task.
-    Terminate { id: ContainerId },
+    Terminate {
+        id: ContainerId,
+    },
     /// SIGKILL to all of it; cancels a launch under way. Followed by `Exited` or `LaunchFailed`.
-    Destroy { id: ContainerId },
+    Destroy {
+        id: ContainerId,
+    },
     /// Its end is known to all who ask: free everything but the sandbox.
-    Forget { id: ContainerId },
+    Forget {
+        id: ContainerId,
+    },
     /// The master refuses this agent for good: stop the process.
-    Halt { message: String },
+    Halt {
+        message: String,
+    },
 }
 
 pub type Out = Output<Write, Effect>;
@@ -255,7 +284,9 @@ impl Agent {
                     self.report_stranger(now, key, Reason::Reconciliation, text, out);
                 }
             }
-            MasterToAgent::ShutdownFramework { framework_id } => self.shutdown_framework(now, &framework_id, out),
+            MasterToAgent::ShutdownFramework { framework_id } => {
+                self.shutdown_framework(now, &framework_id, out)
+            }
             MasterToAgent::Shutdown { message } => {
                 self.halted = true;
                 let ids: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
@@ -280,7 +311,8 @@ impl Agent {
             self.frameworks.insert(framework_id.clone(), framework);
         }
         if self.tasks.len() >= self.config.limits.tasks_max {
-            let text = format!("the agent already has {} tasks, its limit tasks_max", self.config.limits.tasks_max);
+            let text =
+                format!("the agent already has {} tasks, its limit tasks_max", self.config.limits.tasks_max);
             self.report_stranger(now, key, Reason::ContainerLaunchFailed, &text, out);
             return;
         }
@@ -329,9 +361,13 @@ impl Agent {
                 LaunchCommand::Argv(argv)
             }
             (None, _, true) => LaunchCommand::Image { args: info.command.arguments.clone() },
-            (None, _, false) if !info.command.arguments.is_empty() => LaunchCommand::Argv(info.command.arguments.clone()),
+            (None, _, false) if !info.command.arguments.is_empty() => {
+                LaunchCommand::Argv(info.command.arguments.clone())
+            }
             (None, _, false) => {
-                return Err("The task names neither a command nor an image: set cmd, args or an image".to_owned());
+                return Err(
+                    "The task names neither a command nor an image: set cmd, args or an image".to_owned()
+                );
             }
         };
         let sandbox = self.sandbox_of(task);
@@ -353,7 +389,10 @@ impl Agent {
             env.push((name.to_owned(), value));
         }
         let user = info.command.user.clone().or_else(|| {
-            self.frameworks.get(&task.framework_id).map(|framework| framework.user.clone()).filter(|user| !user.is_empty())
+            self.frameworks
+                .get(&task.framework_id)
+                .map(|framework| framework.user.clone())
+                .filter(|user| !user.is_empty())
         });
         let limits = &self.config.limits;
         let whole = |milli: i64| u64::try_from(milli).unwrap_or(0);
@@ -391,7 +430,11 @@ impl Agent {
         // A kill from before the start, or from before a restart of this process, is carried on.
         let kill = self.tasks.get(&key).and_then(|task| task.kill.clone());
         if let Some(kill) = kill {
-            let order = if kill.forced || kill.deadline <= now { Effect::Destroy { id: id.clone() } } else { Effect::Terminate { id: id.clone() } };
+            let order = if kill.forced || kill.deadline <= now {
+                Effect::Destroy { id: id.clone() }
+            } else {
+                Effect::Terminate { id: id.clone() }
+            };
             out.effect(order);
         }
     }
@@ -518,7 +561,8 @@ impl Agent {
     // ---- reads
 
     pub fn view(&self, now: Time) -> AgentView {
-        let task_view = |task: &AgentTask| TaskView { directory: self.sandbox_of(task), task: Arc::new(task.clone()) };
+        let task_view =
+            |task: &AgentTask| TaskView { directory: self.sandbox_of(task), task: Arc::new(task.clone()) };
         AgentView {
             id: self.id.clone(),
             info: self.config.info.clone(),

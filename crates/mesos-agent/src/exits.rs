@@ -68,7 +68,8 @@ mod tests {
             let (got, _, message) = describe(&exit(status), asked);
             assert_eq!((got, message.as_str()), (state, text));
         }
-        let oom = ContainerExit { status: ExitStatus::Signal(9), memory: Some("Memory limit exceeded".into()) };
+        let oom =
+            ContainerExit { status: ExitStatus::Signal(9), memory: Some("Memory limit exceeded".into()) };
         assert_eq!(describe(&oom, false).1, Some(Reason::ContainerLimitationMemory));
     }
 }

@@ -30,7 +30,10 @@ impl Agent {
     }
 
     /// State and kill of the task in this container, for reports.
-    pub fn task_of(&self, id: &model::ContainerId) -> Option<(model::TaskState, Option<crate::state::Kill>, usize)> {
+    pub fn task_of(
+        &self,
+        id: &model::ContainerId,
+    ) -> Option<(model::TaskState, Option<crate::state::Kill>, usize)> {
         let task = self.tasks.values().find(|task| task.container_id == *id)?;
         Some((task.state, task.kill.clone(), task.updates.len()))
     }

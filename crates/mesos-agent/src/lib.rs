@@ -18,5 +18,8 @@ pub mod view;
 
 pub use brain::{Agent, Effect, Input, Out};
 pub use config::AgentConfig;
-pub use state::{ContainerExit, ContainerLaunch, ExitStatus, LaunchCommand, Record, RecoveredContainer, RecoveredState, Write};
+pub use state::{
+    ContainerExit, ContainerLaunch, ExitStatus, LaunchCommand, Record, RecoveredContainer, RecoveredState,
+    Write,
+};
 pub use view::AgentView;

@@ -222,7 +222,10 @@ fn decode(key: &str, value: &[u8]) -> Result<Record, ServiceError> {
 impl World<Agent> for AgentWorld {
     type Error = ServiceError;
 
-    fn commit(&mut self, writes: Vec<Write>) -> impl Future<Output = Result<(), ServiceError>> + Send + 'static {
+    fn commit(
+        &mut self,
+        writes: Vec<Write>,
+    ) -> impl Future<Output = Result<(), ServiceError>> + Send + 'static {
         let writes: Vec<LocalWrite> = writes.iter().filter_map(encode).collect();
         let checkpoint = self.checkpoint.clone();
         async move { checkpoint.apply(writes).await.map_err(ServiceError::Commit) }

@@ -89,7 +89,9 @@ pub enum LaunchCommand {
     Shell(String),
     Argv(Vec<String>),
     /// The image's entry point with these arguments, or its own.
-    Image { args: Vec<String> },
+    Image {
+        args: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,7 +42,11 @@ impl Agent {
             message,
             agent_id,
             uuid: Some(uuid),
-            container: Some(model::task::ContainerStatus { container_id: task.container_id.clone(), ip, pid: task.pid }),
+            container: Some(model::task::ContainerStatus {
+                container_id: task.container_id.clone(),
+                ip,
+                pid: task.pid,
+            }),
         };
         task.state = state;
         match task.statuses.last_mut() {
@@ -75,7 +79,8 @@ impl Agent {
             return;
         };
         let Some(agent_id) = self.id.clone() else { return };
-        let interval = self.retries.get(key).map_or(self.config.limits.update_retry_min_ms, |retry| retry.interval_ms);
+        let interval =
+            self.retries.get(key).map_or(self.config.limits.update_retry_min_ms, |retry| retry.interval_ms);
         let due = now + Duration::from_millis(interval);
         self.retries.insert(key.clone(), Retry { due, interval_ms: interval });
         if let Some(conn) = self.registered_conn() {
@@ -167,5 +172,4 @@ impl Agent {
         self.strangers.insert(key.clone(), status);
         self.send_head(now, &key, out);
     }
-
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use model::agent_api::MasterToAgent;
 use model::{
-    AgentId, Capability, FrameworkId, Offer, OfferId, Reason, ResourceValue, Resources, Role, Source, TaskInfo, TaskState,
-    TaskStatus, Time,
+    AgentId, Capability, FrameworkId, Offer, OfferId, Reason, ResourceValue, Resources, Role, Source,
+    TaskInfo, TaskState, TaskStatus, Time,
 };
 
 use crate::brain::{Effect, Master, Out};
@@ -46,7 +46,9 @@ impl Master {
         }
         for task in tasks {
             match self.task_problem(id, &first.agent_id, &task, &pool) {
-                Some(message) => self.refuse(now, id, &task, Some(TaskState::Error), Reason::TaskInvalid, message, out),
+                Some(message) => {
+                    self.refuse(now, id, &task, Some(TaskState::Error), Reason::TaskInvalid, message, out)
+                }
                 None => {
                     pool.subtract(&task.resources);
                     self.launch(now, id, &first.agent_id, &first.role, task, out);
@@ -86,14 +88,22 @@ impl Master {
         None
     }
 
-    fn task_problem(&self, id: &FrameworkId, agent_id: &AgentId, task: &TaskInfo, pool: &Resources) -> Option<String> {
+    fn task_problem(
+        &self,
+        id: &FrameworkId,
+        agent_id: &AgentId,
+        task: &TaskInfo,
+        pool: &Resources,
+    ) -> Option<String> {
         let text = task.id.as_str();
         if text.is_empty() || text.len() > TASK_ID_LENGTH_MAX {
             return Some(format!("Task has invalid ID: it must have 1 to {TASK_ID_LENGTH_MAX} bytes"));
         }
         let unusable = |c: char| c.is_control() || c == '/' || c == '\\';
         if text.contains(unusable) || text == "." || text == ".." {
-            return Some(format!("Task has invalid ID: {text:?} contains a slash, a control character, or is a dot name"));
+            return Some(format!(
+                "Task has invalid ID: {text:?} contains a slash, a control character, or is a dot name"
+            ));
         }
         let framework = self.frameworks.get(id)?;
         if framework.tasks.contains_key(&task.id) {
@@ -103,7 +113,10 @@ impl Master {
             return Some(format!("Task reuses the ID of an unreachable task: {}", task.id));
         }
         if task.agent_id != *agent_id {
-            return Some(format!("Task uses invalid agent {} while agent {agent_id} is expected", task.agent_id));
+            return Some(format!(
+                "Task uses invalid agent {} while agent {agent_id} is expected",
+                task.agent_id
+            ));
         }
         if task.resources.is_empty() {
             return Some("Task uses no resources".to_owned());
@@ -111,7 +124,10 @@ impl Master {
         for resource in task.resources.iter() {
             if let ResourceValue::Scalar(quantity) = &resource.value {
                 if !quantity.is_positive() {
-                    return Some(format!("Task uses invalid resources: Invalid scalar resource: {} <= 0", resource.name));
+                    return Some(format!(
+                        "Task uses invalid resources: Invalid scalar resource: {} <= 0",
+                        resource.name
+                    ));
                 }
             }
         }
@@ -189,7 +205,9 @@ impl Master {
 }
 
 /// Sums by framework, for invariants and tests.
-pub(crate) fn sum_by_framework<'a>(tasks: impl Iterator<Item = &'a Arc<Task>>) -> BTreeMap<FrameworkId, Resources> {
+pub(crate) fn sum_by_framework<'a>(
+    tasks: impl Iterator<Item = &'a Arc<Task>>,
+) -> BTreeMap<FrameworkId, Resources> {
     let mut sums: BTreeMap<FrameworkId, Resources> = BTreeMap::new();
     for task in tasks.filter(|task| task.holds_resources) {
         sums.entry(task.framework_id.clone()).or_default().add(&task.info.resources);

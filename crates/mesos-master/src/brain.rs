@@ -12,14 +12,15 @@ use std::time::Duration;
 use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::scheduler_api::{SchedulerCall, SchedulerEvent, TaskRecord};
 use model::{
-    AgentId, AgentInfo, Capability, FrameworkId, FrameworkInfo, OfferId, Output, Reason, ResourceValue, Resources, Rng,
-    Role, Source, StatusUpdate, TaskId, TaskState, TaskStatus, Time,
+    AgentId, AgentInfo, Capability, FrameworkId, FrameworkInfo, OfferId, Output, Reason, ResourceValue,
+    Resources, Rng, Role, Source, StatusUpdate, TaskId, TaskState, TaskStatus, Time,
 };
 
 use crate::allocator::{self, Candidate, Client, Minimum};
 use crate::config::MasterConfig;
 use crate::state::{
-    AdmittedState, Agent, AgentRecord, AgentState, CompletedFramework, Filter, Framework, OpenOffer, Record, Task, Write,
+    AdmittedState, Agent, AgentRecord, AgentState, CompletedFramework, Filter, Framework, OpenOffer, Record,
+    Task, Write,
 };
 use crate::view::{AgentView, Counters, FrameworkView, MasterView};
 
@@ -174,8 +175,12 @@ impl Master {
             return;
         };
         if self.agents.get(&id).is_some_and(|agent| matches!(agent.state, AgentState::Gone { .. })) {
-            let message = format!("agent {id} was marked gone; wipe its work directory to join as a new agent");
-            out.effect(Effect::ToAgent { conn, message: MasterToAgent::Shutdown { message: message.clone() } });
+            let message =
+                format!("agent {id} was marked gone; wipe its work directory to join as a new agent");
+            out.effect(Effect::ToAgent {
+                conn,
+                message: MasterToAgent::Shutdown { message: message.clone() },
+            });
             out.effect(Effect::CloseAgent { conn, reason: message });
             return;
         }
@@ -246,8 +251,11 @@ impl Master {
         agent.info = info.clone();
         agent.state = AgentState::Connected { conn };
         if !durable {
-            let record =
-                AgentRecord { info: (*info).clone(), state: AdmittedState::Admitted, registered: agent.registered };
+            let record = AgentRecord {
+                info: (*info).clone(),
+                state: AdmittedState::Admitted,
+                registered: agent.registered,
+            };
             out.write(Write::PutAgent(Box::new(record)));
         }
         self.total.add(&scalars(&info.resources));
@@ -270,7 +278,14 @@ impl Master {
     }
 
     /// Brings the master's and the agent's lists of tasks together.
-    fn merge_tasks(&mut self, now: Time, conn: ConnId, id: &AgentId, reported: Vec<TaskRecord>, out: &mut Out) {
+    fn merge_tasks(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        id: &AgentId,
+        reported: Vec<TaskRecord>,
+        out: &mut Out,
+    ) {
         let mut named = BTreeSet::new();
         for record in reported {
             let key = (record.framework_id.clone(), record.info.id.clone());
@@ -353,7 +368,13 @@ impl Master {
     }
 
     /// Stores the task under its agent and framework, with its claim on resources.
-    pub(crate) fn place_task(&mut self, id: &AgentId, key: (FrameworkId, TaskId), mut task: Arc<Task>, holds: bool) {
+    pub(crate) fn place_task(
+        &mut self,
+        id: &AgentId,
+        key: (FrameworkId, TaskId),
+        mut task: Arc<Task>,
+        holds: bool,
+    ) {
         if let Some(old) = self.agents.get(id).and_then(|agent| agent.tasks.get(&key)).cloned() {
             if old.holds_resources {
                 self.release(id, &old);
@@ -470,7 +491,8 @@ impl Master {
         for key in tasks {
             self.task_unreachable(now, id, &key, &hostname, out);
         }
-        let connected: Vec<ConnId> = self.frameworks.values().filter_map(|framework| framework.conn).collect();
+        let connected: Vec<ConnId> =
+            self.frameworks.values().filter_map(|framework| framework.conn).collect();
         for conn in connected {
             let event = SchedulerEvent::Failure { agent_id: id.clone() };
             out.effect(Effect::ToScheduler { conn, event });
@@ -557,7 +579,12 @@ impl Master {
     // ---- offers
 
     /// Takes an offer back into the pool; tells the framework when `rescind`.
-    pub(crate) fn remove_offer(&mut self, offer_id: &OfferId, rescind: bool, out: &mut Out) -> Option<model::Offer> {
+    pub(crate) fn remove_offer(
+        &mut self,
+        offer_id: &OfferId,
+        rescind: bool,
+        out: &mut Out,
+    ) -> Option<model::Offer> {
         let open = self.offers.remove(offer_id)?;
         let offer = open.offer;
         if let Some(agent) = self.agents.get_mut(&offer.agent_id) {
@@ -625,7 +652,9 @@ impl Master {
             |framework_id, role, agent_id, resources| {
                 frameworks.get(framework_id).is_some_and(|framework| {
                     framework.filters.iter().any(|filter| {
-                        filter.agent_id == *agent_id && filter.role == *role && filter.refused.contains(resources)
+                        filter.agent_id == *agent_id
+                            && filter.role == *role
+                            && filter.refused.contains(resources)
                     })
                 })
             },
@@ -689,8 +718,15 @@ impl Master {
         }
     }
 
-    pub(crate) fn add_filter(&mut self, now: Time, offer: &model::Offer, resources: Resources, refuse_ms: Option<u64>) {
-        let millis = refuse_ms.unwrap_or(self.config.limits.refuse_default_ms).min(crate::config::REFUSE_MAX_MS);
+    pub(crate) fn add_filter(
+        &mut self,
+        now: Time,
+        offer: &model::Offer,
+        resources: Resources,
+        refuse_ms: Option<u64>,
+    ) {
+        let millis =
+            refuse_ms.unwrap_or(self.config.limits.refuse_default_ms).min(crate::config::REFUSE_MAX_MS);
         if millis == 0 || resources.is_empty() {
             return;
         }
@@ -698,7 +734,9 @@ impl Master {
         let until = now + Duration::from_millis(millis);
         if let Some(framework) = self.frameworks.get_mut(&offer.framework_id) {
             framework.filters.retain(|filter| {
-                !(filter.agent_id == offer.agent_id && filter.role == offer.role && resources.contains(&filter.refused))
+                !(filter.agent_id == offer.agent_id
+                    && filter.role == offer.role
+                    && resources.contains(&filter.refused))
             });
             let (role, agent_id) = (offer.role.clone(), offer.agent_id.clone());
             framework.filters.push(Filter { role, agent_id, refused: resources, until });
@@ -713,7 +751,9 @@ impl Master {
             match deadline {
                 Deadline::Agent(id) => {
                     let due = match self.agents.get(&id).map(|agent| agent.state) {
-                        Some(AgentState::Disconnected { deadline } | AgentState::Recovered { deadline }) => deadline <= now,
+                        Some(AgentState::Disconnected { deadline } | AgentState::Recovered { deadline }) => {
+                            deadline <= now
+                        }
                         _ => false,
                     };
                     if due {
@@ -759,7 +799,11 @@ impl Master {
                     reregistered: agent.reregistered,
                     used: agent.used_total(),
                     offered: agent.offered.clone(),
-                    used_by_framework: agent.used.iter().map(|(id, used)| (id.clone(), used.clone())).collect(),
+                    used_by_framework: agent
+                        .used
+                        .iter()
+                        .map(|(id, used)| (id.clone(), used.clone()))
+                        .collect(),
                     tasks: agent.tasks.values().cloned().collect(),
                 }),
             }
@@ -771,7 +815,11 @@ impl Master {
             agents,
             recovered_agents,
             unreachable_agents,
-            frameworks: self.frameworks.values().map(|framework| self.framework_view(framework, None)).collect(),
+            frameworks: self
+                .frameworks
+                .values()
+                .map(|framework| self.framework_view(framework, None))
+                .collect(),
             completed_frameworks: self
                 .completed
                 .iter()
@@ -794,8 +842,12 @@ impl Master {
                 tasks.push(task.clone());
             }
         }
-        let offers: Vec<model::Offer> =
-            framework.offers.iter().filter_map(|id| self.offers.get(id)).map(|open| open.offer.clone()).collect();
+        let offers: Vec<model::Offer> = framework
+            .offers
+            .iter()
+            .filter_map(|id| self.offers.get(id))
+            .map(|open| open.offer.clone())
+            .collect();
         for offer in &offers {
             offered.add(&offer.resources);
         }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use model::agent_api::MasterToAgent;
 use model::scheduler_api::{SchedulerCall, SchedulerEvent};
-use model::{AgentId, FrameworkId, FrameworkInfo, KillPolicy, OfferId, Reason, Role, TaskId, TaskState, Time, UpdateId};
+use model::{
+    AgentId, FrameworkId, FrameworkInfo, KillPolicy, OfferId, Reason, Role, TaskId, TaskState, Time, UpdateId,
+};
 
 use crate::brain::{ConnId, Deadline, Effect, Master, Out};
 use crate::state::{CompletedFramework, Framework, Task};
@@ -88,7 +90,8 @@ impl Master {
         info.id = Some(id.clone());
         self.disconnect_old_scheduler(&id, conn, out);
         let known = self.frameworks.contains_key(&id);
-        let framework = self.frameworks.entry(id.clone()).or_insert_with(|| new_framework(id.clone(), &info, now));
+        let framework =
+            self.frameworks.entry(id.clone()).or_insert_with(|| new_framework(id.clone(), &info, now));
         if known {
             framework.reregistered = Some(now);
         }
@@ -99,7 +102,10 @@ impl Master {
         framework.suppressed = suppressed_roles.into_iter().collect();
         framework.filters.clear();
         self.framework_conns.insert(conn, id.clone());
-        out.effect(Effect::ToScheduler { conn, event: SchedulerEvent::Subscribed { framework_id: id.clone() } });
+        out.effect(Effect::ToScheduler {
+            conn,
+            event: SchedulerEvent::Subscribed { framework_id: id.clone() },
+        });
         self.resend_unacknowledged(&id, out);
         self.dirty_all();
     }
@@ -136,8 +142,11 @@ impl Master {
     }
 
     fn drop_offers_of(&mut self, id: &FrameworkId, out: &mut Out) {
-        let offers: Vec<OfferId> =
-            self.frameworks.get(id).map(|framework| framework.offers.iter().cloned().collect()).unwrap_or_default();
+        let offers: Vec<OfferId> = self
+            .frameworks
+            .get(id)
+            .map(|framework| framework.offers.iter().cloned().collect())
+            .unwrap_or_default();
         for offer in offers {
             self.remove_offer(&offer, false, out);
         }
@@ -265,8 +274,11 @@ impl Master {
         kill_policy: Option<KillPolicy>,
         out: &mut Out,
     ) {
-        let Some(place) = self.frameworks.get(id).and_then(|framework| framework.tasks.get(&task_id)).cloned() else {
-            let unreachable = self.frameworks.get_mut(id).and_then(|framework| framework.unreachable.get_mut(&task_id));
+        let Some(place) =
+            self.frameworks.get(id).and_then(|framework| framework.tasks.get(&task_id)).cloned()
+        else {
+            let unreachable =
+                self.frameworks.get_mut(id).and_then(|framework| framework.unreachable.get_mut(&task_id));
             if let Some(task) = unreachable {
                 Arc::make_mut(task).kill_wanted = Some(kill_policy);
             }
@@ -287,7 +299,14 @@ impl Master {
         }
     }
 
-    fn acknowledge(&mut self, id: &FrameworkId, agent_id: &AgentId, task_id: TaskId, uuid: UpdateId, out: &mut Out) {
+    fn acknowledge(
+        &mut self,
+        id: &FrameworkId,
+        agent_id: &AgentId,
+        task_id: TaskId,
+        uuid: UpdateId,
+        out: &mut Out,
+    ) {
         let Some(conn) = self.agents.get(agent_id).and_then(|agent| agent.conn()) else {
             self.counters.acknowledgements_invalid += 1;
             return;

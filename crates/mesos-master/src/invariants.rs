@@ -28,7 +28,10 @@ impl Master {
                 offered.add(&open.offer.resources);
             }
             if !agent.offers.is_empty() && offered != agent.offered {
-                return Err(format!("agent {}: offered {} but offers hold {offered}", agent.id, agent.offered));
+                return Err(format!(
+                    "agent {}: offered {} but offers hold {offered}",
+                    agent.id, agent.offered
+                ));
             }
             let claimed = agent.used_total().plus(&agent.offered);
             if agent.conn().is_some() && !agent.info.resources.contains(&claimed) {
@@ -40,10 +43,16 @@ impl Master {
             for (task_id, agent_id) in &framework.tasks {
                 let key = (framework.id.clone(), task_id.clone());
                 if !self.agents.get(agent_id).is_some_and(|agent| agent.tasks.contains_key(&key)) {
-                    return Err(format!("framework {}: task {task_id} is not on agent {agent_id}", framework.id));
+                    return Err(format!(
+                        "framework {}: task {task_id} is not on agent {agent_id}",
+                        framework.id
+                    ));
                 }
                 if framework.unreachable.contains_key(task_id) {
-                    return Err(format!("framework {}: task {task_id} is live and unreachable", framework.id));
+                    return Err(format!(
+                        "framework {}: task {task_id} is live and unreachable",
+                        framework.id
+                    ));
                 }
             }
         }

@@ -17,7 +17,10 @@ impl Master {
             let Some(framework) = self.frameworks.get(id) else { return };
             framework.tasks.keys().filter_map(|task_id| self.known_status(now, id, task_id)).collect()
         } else {
-            tasks.iter().filter_map(|(task_id, agent_id)| self.answer(now, id, task_id, agent_id.as_ref())).collect()
+            tasks
+                .iter()
+                .filter_map(|(task_id, agent_id)| self.answer(now, id, task_id, agent_id.as_ref()))
+                .collect()
         };
         for status in answers {
             self.forward(id, status, out);
@@ -37,7 +40,13 @@ impl Master {
     }
 
     /// First matching line of the contract's table; `None` is no answer.
-    fn answer(&self, now: Time, id: &FrameworkId, task_id: &TaskId, agent_id: Option<&AgentId>) -> Option<TaskStatus> {
+    fn answer(
+        &self,
+        now: Time,
+        id: &FrameworkId,
+        task_id: &TaskId,
+        agent_id: Option<&AgentId>,
+    ) -> Option<TaskStatus> {
         let framework = self.frameworks.get(id)?;
         if framework.tasks.contains_key(task_id) {
             return self.known_status(now, id, task_id);
@@ -64,7 +73,8 @@ impl Master {
                 false => (TaskState::Unknown, "Task is unknown"),
             },
         };
-        let state = if framework.info.can(Capability::PartitionAware) { aware_state } else { TaskState::Lost };
+        let state =
+            if framework.info.can(Capability::PartitionAware) { aware_state } else { TaskState::Lost };
         Some(reply(now, task_id, state, text, agent_id))
     }
 }

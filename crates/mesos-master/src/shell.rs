@@ -43,7 +43,9 @@ pub enum ServiceError {
     Commit(#[source] store::CommitError),
     #[error("reading the agents' records")]
     Load(#[source] store::ReadError),
-    #[error("the record under {key} cannot be read: {why}; restore the store from a backup or remove this key")]
+    #[error(
+        "the record under {key} cannot be read: {why}; restore the store from a backup or remove this key"
+    )]
     Record { key: String, why: String },
 }
 
@@ -151,9 +153,8 @@ impl Service {
         let snapshot = store.range(AGENT_PREFIX).await.map_err(ServiceError::Load)?;
         let mut records = Vec::with_capacity(snapshot.entries.len());
         for entry in snapshot.entries {
-            let record: AgentRecord = serde_json::from_slice(entry.value.as_slice()).map_err(|error| ServiceError::Record {
-                key: entry.key.as_str().to_owned(),
-                why: error.to_string(),
+            let record: AgentRecord = serde_json::from_slice(entry.value.as_slice()).map_err(|error| {
+                ServiceError::Record { key: entry.key.as_str().to_owned(), why: error.to_string() }
             })?;
             records.push(record);
         }
@@ -218,7 +219,10 @@ fn encode(write: &Write) -> Option<store::Write> {
 impl World<Master> for MasterWorld {
     type Error = ServiceError;
 
-    fn commit(&mut self, writes: Vec<Write>) -> impl Future<Output = Result<(), ServiceError>> + Send + 'static {
+    fn commit(
+        &mut self,
+        writes: Vec<Write>,
+    ) -> impl Future<Output = Result<(), ServiceError>> + Send + 'static {
         let writes = writes.iter().filter_map(encode).collect();
         let txn = Txn { checks: Vec::new(), writes, term: Some(self.term) };
         let store = self.store.clone();
@@ -241,7 +245,10 @@ impl World<Master> for MasterWorld {
                 let mut schedulers = lock(&self.streams.schedulers);
                 let sent = schedulers.get(&conn).is_some_and(|events| events.try_send(event).is_ok());
                 if !sent && schedulers.remove(&conn).is_some() {
-                    tracing::warn!(conn = conn.0, "closing a scheduler's stream: its queue is full or it is gone");
+                    tracing::warn!(
+                        conn = conn.0,
+                        "closing a scheduler's stream: its queue is full or it is gone"
+                    );
                 }
             }
             Effect::CloseAgent { conn, reason } => {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use model::{
-    AgentId, AgentInfo, FrameworkId, FrameworkInfo, KillPolicy, Offer, OfferId, Resources, Role, TaskId, TaskInfo,
-    TaskState, TaskStatus, Time,
+    AgentId, AgentInfo, FrameworkId, FrameworkInfo, KillPolicy, Offer, OfferId, Resources, Role, TaskId,
+    TaskInfo, TaskState, TaskStatus, Time,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,12 +40,22 @@ pub type Record = AgentRecord;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentState {
     /// Known from the store only; must register until the deadline.
-    Recovered { deadline: Time },
-    Connected { conn: ConnId },
+    Recovered {
+        deadline: Time,
+    },
+    Connected {
+        conn: ConnId,
+    },
     /// The stream broke; unreachable at the deadline.
-    Disconnected { deadline: Time },
-    Unreachable { since: Time },
-    Gone { since: Time },
+    Disconnected {
+        deadline: Time,
+    },
+    Unreachable {
+        since: Time,
+    },
+    Gone {
+        since: Time,
+    },
 }
 
 #[derive(Debug, Clone)]

@@ -14,8 +14,8 @@ use mesos_master::{ConnId, Effect, Input, Master, MasterConfig, Write};
 use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::scheduler_api::{SchedulerCall, SchedulerEvent, TaskRecord};
 use model::{
-    AgentId, AgentInfo, Capability, CommandInfo, FrameworkId, FrameworkInfo, Offer, OfferId, Resources, Rng, Role,
-    Source, StatusUpdate, TaskInfo, TaskState, TaskStatus, Time, UpdateId,
+    AgentId, AgentInfo, Capability, CommandInfo, FrameworkId, FrameworkInfo, Offer, OfferId, Resources, Rng,
+    Role, Source, StatusUpdate, TaskInfo, TaskState, TaskStatus, Time, UpdateId,
 };
 
 struct Cluster {
@@ -106,9 +106,14 @@ impl Cluster {
                     MasterToAgent::KillTask { task_id, .. } => format!("kill {task_id}"),
                     MasterToAgent::Acknowledge { task_id, uuid, .. } => format!("ack {task_id} u{}", uuid.0),
                     MasterToAgent::Reconcile { tasks } => {
-                        format!("reconcile {:?}", tasks.iter().map(|(_, task)| task.as_str()).collect::<Vec<_>>())
+                        format!(
+                            "reconcile {:?}",
+                            tasks.iter().map(|(_, task)| task.as_str()).collect::<Vec<_>>()
+                        )
                     }
-                    MasterToAgent::ShutdownFramework { framework_id } => format!("shutdown framework {framework_id}"),
+                    MasterToAgent::ShutdownFramework { framework_id } => {
+                        format!("shutdown framework {framework_id}")
+                    }
                     MasterToAgent::Shutdown { message } => format!("shutdown: {message}"),
                 };
                 format!("to {name}: {text}")
@@ -205,7 +210,8 @@ impl Cluster {
             "suppress" => self.call(words[1], SchedulerCall::Suppress { roles: Vec::new() }),
             "teardown" => self.call(words[1], SchedulerCall::Teardown),
             "kill" => {
-                let call = SchedulerCall::Kill { task_id: words[2].into(), agent_id: None, kill_policy: None };
+                let call =
+                    SchedulerCall::Kill { task_id: words[2].into(), agent_id: None, kill_policy: None };
                 self.call(words[1], call);
             }
             // reconcile FRAMEWORK [TASK@AGENT …]

@@ -14,21 +14,44 @@ use crate::task::{KillPolicy, StatusUpdate, TaskInfo};
 pub enum AgentToMaster {
     /// First message of every stream, with all the agent has: first
     /// registration, re-registration and master failover are the same case.
-    Register { info: Box<AgentInfo>, frameworks: Vec<FrameworkInfo>, tasks: Vec<TaskRecord> },
+    Register {
+        info: Box<AgentInfo>,
+        frameworks: Vec<FrameworkInfo>,
+        tasks: Vec<TaskRecord>,
+    },
     Update(Box<StatusUpdate>),
 }
 
 /// From the leading master to an agent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MasterToAgent {
-    Registered { agent_id: AgentId },
-    RunTask { framework: Box<FrameworkInfo>, task: Box<TaskInfo> },
-    KillTask { framework_id: FrameworkId, task_id: TaskId, kill_policy: Option<KillPolicy> },
-    Acknowledge { framework_id: FrameworkId, task_id: TaskId, uuid: UpdateId },
+    Registered {
+        agent_id: AgentId,
+    },
+    RunTask {
+        framework: Box<FrameworkInfo>,
+        task: Box<TaskInfo>,
+    },
+    KillTask {
+        framework_id: FrameworkId,
+        task_id: TaskId,
+        kill_policy: Option<KillPolicy>,
+    },
+    Acknowledge {
+        framework_id: FrameworkId,
+        task_id: TaskId,
+        uuid: UpdateId,
+    },
     /// Tasks the master has on this agent that its registration did not name:
     /// the agent answers each with a terminal update.
-    Reconcile { tasks: Vec<(FrameworkId, TaskId)> },
-    ShutdownFramework { framework_id: FrameworkId },
+    Reconcile {
+        tasks: Vec<(FrameworkId, TaskId)>,
+    },
+    ShutdownFramework {
+        framework_id: FrameworkId,
+    },
     /// The agent is refused for good; it must not try again under this id.
-    Shutdown { message: String },
+    Shutdown {
+        message: String,
+    },
 }

@@ -171,7 +171,10 @@ fn invalid_role(value: &str) -> Option<&'static str> {
         if component.starts_with('-') {
             return Some("a component starts with '-'");
         }
-        if component.chars().any(|c| matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r' | '\x08' | '\x7f')) {
+        if component
+            .chars()
+            .any(|c| matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r' | '\x08' | '\x7f'))
+        {
             return Some("it has a blank or control character");
         }
     }

@@ -27,6 +27,7 @@ pub use output::Output;
 pub use resources::{Quantity, Ranges, Reservation, Resource, ResourceValue, Resources};
 pub use rng::Rng;
 pub use task::{
-    CommandInfo, ContainerInfo, DiscoveryInfo, KillPolicy, Reason, Source, StatusUpdate, TaskInfo, TaskState, TaskStatus,
+    CommandInfo, ContainerInfo, DiscoveryInfo, KillPolicy, Reason, Source, StatusUpdate, TaskInfo, TaskState,
+    TaskStatus,
 };
 pub use time::Time;

@@ -232,7 +232,9 @@ impl Resource {
     }
 
     fn same_identity(&self, other: &Self) -> bool {
-        self.name == other.name && self.value.same_kind(&other.value) && self.reservations == other.reservations
+        self.name == other.name
+            && self.value.same_kind(&other.value)
+            && self.reservations == other.reservations
     }
 }
 
@@ -317,7 +319,9 @@ impl Resources {
     /// scalar never goes below 0.
     pub fn subtract(&mut self, other: &Resources) {
         for resource in &other.0 {
-            let Some(position) = self.0.iter().position(|mine| mine.same_identity(resource)) else { continue };
+            let Some(position) = self.0.iter().position(|mine| mine.same_identity(resource)) else {
+                continue;
+            };
             let mine = &mut self.0[position];
             match (&mut mine.value, &resource.value) {
                 (ResourceValue::Scalar(a), ResourceValue::Scalar(b)) => {
@@ -341,11 +345,13 @@ impl Resources {
 
     pub fn contains(&self, other: &Resources) -> bool {
         other.0.iter().all(|theirs| {
-            self.0.iter().filter(|mine| mine.same_identity(theirs)).any(|mine| match (&mine.value, &theirs.value) {
-                (ResourceValue::Scalar(a), ResourceValue::Scalar(b)) => a >= b,
-                (ResourceValue::Ranges(a), ResourceValue::Ranges(b)) => a.contains(b),
-                (ResourceValue::Set(a), ResourceValue::Set(b)) => b.iter().all(|item| a.contains(item)),
-                _ => false,
+            self.0.iter().filter(|mine| mine.same_identity(theirs)).any(|mine| {
+                match (&mine.value, &theirs.value) {
+                    (ResourceValue::Scalar(a), ResourceValue::Scalar(b)) => a >= b,
+                    (ResourceValue::Ranges(a), ResourceValue::Ranges(b)) => a.contains(b),
+                    (ResourceValue::Set(a), ResourceValue::Set(b)) => b.iter().all(|item| a.contains(item)),
+                    _ => false,
+                }
             })
         })
     }
@@ -404,7 +410,8 @@ impl Resources {
 
     /// Names of the roles that have reservations here.
     pub fn reserved_roles(&self) -> Vec<Role> {
-        let mut roles: Vec<Role> = self.0.iter().filter(|r| !r.reservations.is_empty()).map(Resource::role).collect();
+        let mut roles: Vec<Role> =
+            self.0.iter().filter(|r| !r.reservations.is_empty()).map(Resource::role).collect();
         roles.sort();
         roles.dedup();
         roles
@@ -537,7 +544,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_value() {
-        for text in ["cpus", "cpus:0", "cpus:-1", "cpus:1e308", "cpus:NaN", "ports:[5-1]", "gpus:0.5", "cpus(a//b):1", ":1"] {
+        for text in [
+            "cpus",
+            "cpus:0",
+            "cpus:-1",
+            "cpus:1e308",
+            "cpus:NaN",
+            "ports:[5-1]",
+            "gpus:0.5",
+            "cpus(a//b):1",
+            ":1",
+        ] {
             assert!(Resources::parse(text, &Role::any()).is_err(), "{text:?}");
         }
         let error = Resources::parse("cpus:abc", &Role::any()).unwrap_err().to_string();

@@ -10,6 +10,7 @@
 
 mod clock;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -40,7 +41,10 @@ pub trait World<B: Brain> {
     type Error;
 
     /// Makes the writes durable, all or nothing. Called with at least one.
-    fn commit(&mut self, writes: Vec<B::Write>) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static;
+    fn commit(
+        &mut self,
+        writes: Vec<B::Write>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static;
     /// Carries out one effect. Must not block: a full queue is the effect's failure.
     fn effect(&mut self, effect: B::Effect);
     /// A newer snapshot, all of it durable.
@@ -52,13 +56,15 @@ pub trait World<B: Brain> {
 pub struct Limits {
     /// Inputs taken in one turn before effects are looked at again.
     pub inputs_per_turn: usize,
+    /// Writes of one group commit (a single step's are never split).
+    pub writes_per_commit: usize,
     /// Least time between two snapshots.
     pub publish_interval: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { inputs_per_turn: 256, publish_interval: Duration::from_millis(20) }
+        Self { inputs_per_turn: 256, writes_per_commit: 1_024, publish_interval: Duration::from_millis(20) }
     }
 }
 
@@ -83,22 +89,15 @@ where
     W: World<B>,
     W::Error: 'static,
 {
-    let mut waiting: Vec<Output<B::Write, B::Effect>> = Vec::new();
+    let mut waiting: VecDeque<Output<B::Write, B::Effect>> = VecDeque::new();
     let mut in_flight: Option<InFlight<B, W::Error>> = None;
     let mut taken: Vec<B::Input> = Vec::with_capacity(limits.inputs_per_turn);
     let mut dirty = true;
     let mut published = Instant::now() - limits.publish_interval;
     loop {
         if in_flight.is_none() {
-            in_flight = start(
-                &mut brain,
-                &mut world,
-                &mut waiting,
-                &mut dirty,
-                &mut published,
-                limits.publish_interval,
-                clock.now(),
-            );
+            in_flight =
+                start(&mut brain, &mut world, &mut waiting, &mut dirty, &mut published, limits, clock.now());
         }
         let wakeup = brain.next_wakeup().map(|due| Instant::now() + due.since(clock.now()));
         let publish_at = (dirty && in_flight.is_none()).then(|| published + limits.publish_interval);
@@ -118,12 +117,12 @@ where
                     return finish(world, waiting, in_flight).await;
                 }
                 for input in taken.drain(..) {
-                    waiting.push(brain.step(clock.now(), input));
+                    waiting.push_back(brain.step(clock.now(), input));
                 }
                 dirty = true;
             }
             () = until(wakeup) => {
-                waiting.push(brain.step(clock.now(), B::tick()));
+                waiting.push_back(brain.step(clock.now(), B::tick()));
                 dirty = true;
             }
             () = until(publish_at) => {}
@@ -135,28 +134,30 @@ where
 fn start<B: Brain, W: World<B>>(
     brain: &mut B,
     world: &mut W,
-    waiting: &mut Vec<Output<B::Write, B::Effect>>,
+    waiting: &mut VecDeque<Output<B::Write, B::Effect>>,
     dirty: &mut bool,
     published: &mut Instant,
-    interval: Duration,
+    limits: Limits,
     now: Time,
 ) -> Option<InFlight<B, W::Error>>
 where
     W::Error: 'static,
 {
-    let view = if *dirty && published.elapsed() >= interval {
+    let mut writes = Vec::new();
+    let mut effects = Vec::new();
+    while writes.len() < limits.writes_per_commit {
+        let Some(output) = waiting.pop_front() else { break };
+        writes.extend(output.writes);
+        effects.extend(output.effects);
+    }
+    // A snapshot is of all steps: none of them may wait for a later commit.
+    let view = if *dirty && waiting.is_empty() && published.elapsed() >= limits.publish_interval {
         *dirty = false;
         *published = Instant::now();
         Some(brain.view(now))
     } else {
         None
     };
-    let mut writes = Vec::new();
-    let mut effects = Vec::new();
-    for output in waiting.drain(..) {
-        writes.extend(output.writes);
-        effects.extend(output.effects);
-    }
     if writes.is_empty() {
         effects.into_iter().for_each(|effect| world.effect(effect));
         if let Some(view) = view {
@@ -171,7 +172,7 @@ where
 /// The inputs ended: what was decided is still made durable and carried out.
 async fn finish<B: Brain, W: World<B>>(
     mut world: W,
-    waiting: Vec<Output<B::Write, B::Effect>>,
+    waiting: VecDeque<Output<B::Write, B::Effect>>,
     in_flight: Option<InFlight<B, W::Error>>,
 ) -> Result<(), W::Error> {
     if let Some(flight) = in_flight {

@@ -188,19 +188,23 @@ impl Shared {
     }
 }
 
-/// Cheap to clone; all clones are the same log.
-#[derive(Clone)]
-pub(crate) struct LogStore {
-    shared: Arc<Shared>,
-    jobs: mpsc::Sender<Job>,
+/// The opened and locked file, before its thread runs. Its lock guards the whole directory.
+pub(crate) struct LogFile {
+    database: Database,
+    ends: Ends,
 }
 
-impl LogStore {
+impl LogFile {
     pub(crate) fn open(path: &Path, node: NodeId) -> Result<Self, LogError> {
         let database = disk::open(path).map_err(|source| LogError::File { source })?;
         let ends = load(&database, node)?;
+        Ok(Self { database, ends })
+    }
+
+    pub(crate) fn start(self) -> Result<LogStore, LogError> {
+        let ends = self.ends;
         let shared = Arc::new(Shared {
-            database: RwLock::new(Some(Arc::new(database))),
+            database: RwLock::new(Some(Arc::new(self.database))),
             cache: Mutex::new(Cache { flushed: ends.last.map(|id| id.index), ..Cache::default() }),
             ends: Mutex::new(ends),
         });
@@ -210,7 +214,21 @@ impl LogStore {
             .name("store-log".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(|source| LogError::Thread { source })?;
-        Ok(Self { shared, jobs })
+        Ok(LogStore { shared, jobs })
+    }
+}
+
+/// Cheap to clone; all clones are the same log.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl LogStore {
+    #[cfg(test)]
+    pub(crate) fn open(path: &Path, node: NodeId) -> Result<Self, LogError> {
+        LogFile::open(path, node)?.start()
     }
 
     /// Releases the file; whatever is read or written later is an error.

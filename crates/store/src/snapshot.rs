@@ -8,6 +8,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub(crate) enum SnapshotError {
     Checksum,
     #[error("its content is damaged")]
     Content { source: postcard::Error },
+    #[error("the store is shut down")]
+    Closed,
     #[error("{}", .path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -103,11 +106,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(SnapshotMeta, Data), SnapshotError
 #[derive(Debug, Clone)]
 pub(crate) struct SnapshotDir {
     dir: PathBuf,
+    /// Held while a snapshot is written; true once nothing may be written any more.
+    closed: Arc<Mutex<bool>>,
 }
 
 impl SnapshotDir {
+    /// The caller holds the lock of the directory around it.
     pub(crate) fn open(dir: PathBuf) -> Result<Self, SnapshotError> {
-        let this = Self { dir };
+        let this = Self { dir, closed: Arc::default() };
         fs::create_dir_all(&this.dir).map_err(|source| this.io(&this.dir, source))?;
         for (path, name) in this.list()? {
             if name.ends_with(UNFINISHED) {
@@ -155,8 +161,22 @@ impl SnapshotDir {
         }
     }
 
+    /// Waits for a snapshot that is being written, and allows no other. The next owner of the
+    /// directory may already be reading it when this process still has snapshots to write.
+    pub(crate) async fn close(&self) {
+        let closed = Arc::clone(&self.closed);
+        let wait = move || *closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        if tokio::task::spawn_blocking(wait).await.is_err() {
+            tracing::warn!("the snapshot directory was not closed");
+        }
+    }
+
     /// Durable when it returns; older snapshots are gone then.
     pub(crate) fn write(&self, meta: &SnapshotMeta, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *closed {
+            return Err(SnapshotError::Closed);
+        }
         let index = meta.last_log_id.map_or(0, |id| id.index);
         let path = self.dir.join(format!("{index:020}{SUFFIX}"));
         let unfinished = self.dir.join(format!("{index:020}{UNFINISHED}"));

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::Config;
 use crate::key::{KeyError, check_prefix};
 use crate::leadership::{self, Leadership};
-use crate::log::{LogError, LogStore};
+use crate::log::{LogError, LogFile, LogStore};
 use crate::machine::{Machine, Shared};
 use crate::members::{MembersError, NODE_ID_MAX, NodeId, NodeInfo};
 use crate::network::{self, Network};
@@ -83,9 +83,23 @@ impl WeakStore {
     }
 }
 
+/// What must be let go before somebody else opens the directory.
+struct Files {
+    log: LogStore,
+    snapshots: SnapshotDir,
+}
+
+impl Files {
+    /// The log last: its lock guards the directory.
+    async fn close(&self) {
+        self.snapshots.close().await;
+        self.log.close().await;
+    }
+}
+
 struct Inner {
     raft: Raft,
-    log: LogStore,
+    files: Files,
     shared: Arc<Shared>,
     proposals: mpsc::Sender<Proposal>,
     leadership: watch::Receiver<Leadership>,
@@ -97,12 +111,12 @@ impl Store {
     /// Opens the directory and joins the group; a new group of one leads when this returns.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let engine_config = engine_config(&config)?;
-        let (log, machine) = open_files(&config).await?;
+        let (files, machine) = open_files(&config).await?;
         let shared = machine.shared();
-        let raft = match start_engine(&config, engine_config, log.clone(), machine).await {
+        let raft = match start_engine(&config, engine_config, files.log.clone(), machine).await {
             Ok(raft) => raft,
             Err(error) => {
-                log.close().await;
+                files.close().await;
                 return Err(error);
             }
         };
@@ -124,7 +138,7 @@ impl Store {
         tokio::spawn(snapshot_on_demand(raft.clone(), Arc::clone(&shared), stopped.subscribe()));
         let inner = Inner {
             raft,
-            log,
+            files,
             shared,
             proposals,
             leadership,
@@ -263,7 +277,7 @@ impl Store {
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "the store's engine ended badly");
         }
-        self.inner.log.close().await;
+        self.inner.files.close().await;
     }
 
     pub(crate) fn downgrade(&self) -> WeakStore {
@@ -322,7 +336,7 @@ fn engine_config(config: &Config) -> Result<openraft::Config, OpenError> {
     settings.validate().map_err(|error| OpenError::Start { reason: error.to_string() })
 }
 
-async fn open_files(config: &Config) -> Result<(LogStore, Machine), OpenError> {
+async fn open_files(config: &Config) -> Result<(Files, Machine), OpenError> {
     let dir = config.dir.clone();
     let node = config.node_id;
     let every_bytes = config.snapshot_every_bytes;
@@ -331,18 +345,21 @@ async fn open_files(config: &Config) -> Result<(LogStore, Machine), OpenError> {
         std::fs::create_dir_all(&dir).map_err(bad_dir)?;
         let bad_snapshot =
             |error: SnapshotError| OpenError::Snapshot { dir: dir.clone(), reason: chain(&error) };
-        let snapshots = SnapshotDir::open(dir.join(SNAPSHOT_DIR)).map_err(bad_snapshot)?;
-        let log_path = dir.join(LOG_FILE);
+        let bad_log = |error: LogError| OpenError::Log { dir: dir.clone(), reason: chain(&error) };
+        let (log_path, snapshot_dir) = (dir.join(LOG_FILE), dir.join(SNAPSHOT_DIR));
         // A fresh log beside old snapshots would forget votes and promises.
-        if !log_path.exists() && snapshots.newest().map_err(bad_snapshot)?.is_some() {
+        let has_snapshots =
+            || std::fs::read_dir(&snapshot_dir).is_ok_and(|mut entries| entries.next().is_some());
+        if !log_path.exists() && has_snapshots() {
             return Err(OpenError::LogMissing { dir: dir.clone() });
         }
-        // The log last: it starts a thread, which a failure after it would leave behind.
-        let machine = Machine::open(snapshots, every_bytes).map_err(bad_snapshot)?;
-        let log = LogStore::open(&log_path, node)
-            .map_err(|error: LogError| OpenError::Log { dir: dir.clone(), reason: chain(&error) })?;
+        // Nothing else is looked at before the log's lock says that the directory is ours.
+        let log = LogFile::open(&log_path, node).map_err(bad_log)?;
         crate::disk::sync_dir(&dir).map_err(bad_dir)?;
-        Ok((log, machine))
+        let snapshots = SnapshotDir::open(snapshot_dir).map_err(bad_snapshot)?;
+        let machine = Machine::open(snapshots.clone(), every_bytes).map_err(bad_snapshot)?;
+        let log = log.start().map_err(bad_log)?;
+        Ok((Files { log, snapshots }, machine))
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(opened) => opened,

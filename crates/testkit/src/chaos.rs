@@ -159,8 +159,11 @@ impl World {
             let wanted = size.unwrap_or(0);
             wanted_total += wanted;
             let prefix = format!("{}.", app.trim_start_matches('/'));
-            let running: usize =
-                self.agents.iter().map(|node| node.running().filter(|c| c.task.starts_with(&prefix)).count()).sum();
+            let running: usize = self
+                .agents
+                .iter()
+                .map(|node| node.running().filter(|c| c.task.starts_with(&prefix)).count())
+                .sum();
             let running = u64::try_from(running).unwrap_or(u64::MAX);
             if running != wanted {
                 let who = self.explain(&prefix);
@@ -180,7 +183,10 @@ impl World {
         for (index, node) in self.agents.iter().enumerate() {
             for (id, container) in node.containers.iter().filter(|(_, c)| c.task.starts_with(prefix)) {
                 let task = node.process.as_ref().and_then(|agent| agent.task_of(id));
-                let master = self.master.as_ref().and_then(|master| master.task_state(&container.task.as_str().into()));
+                let master = self
+                    .master
+                    .as_ref()
+                    .and_then(|master| master.task_state(&container.task.as_str().into()));
                 text.push_str(&format!(
                     "\n    {} on agent{index}: container {:?}, agent {task:?}, master {master:?}",
                     container.task, container.state

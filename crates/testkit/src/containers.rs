@@ -12,7 +12,10 @@ impl World {
             Effect::ToMaster { conn, message } => self.send_to_master(conn.0, message),
             Effect::Launch(launch) => self.launch(index, *launch)?,
             Effect::Terminate { id } => {
-                let running = self.agents[index].containers.get(&id).is_some_and(|c| matches!(c.state, SimState::Running { .. }));
+                let running = self.agents[index]
+                    .containers
+                    .get(&id)
+                    .is_some_and(|c| matches!(c.state, SimState::Running { .. }));
                 // One in ten ignores SIGTERM.
                 if running && !self.rng.chance(100) {
                     let delay = 1 + self.rng.below(2_000);
@@ -38,7 +41,8 @@ impl World {
         if self.agents[index].containers.contains_key(&launch.id) {
             return Err(format!("agent {index}: container {} is launched twice", launch.id));
         }
-        let task = launch.env.iter().find(|(name, _)| name == "MESOS_TASK_ID").map(|(_, value)| value.clone());
+        let task =
+            launch.env.iter().find(|(name, _)| name == "MESOS_TASK_ID").map(|(_, value)| value.clone());
         let Some(task) = task else { return Err(format!("container {} has no MESOS_TASK_ID", launch.id)) };
         for node in &self.agents {
             if node.containers.values().any(|container| container.task == task) {
@@ -77,7 +81,12 @@ impl World {
         self.step_agent(index, Input::Started { id, pid })
     }
 
-    pub(crate) fn container_end(&mut self, index: usize, id: ContainerId, exit: ContainerExit) -> Result<(), String> {
+    pub(crate) fn container_end(
+        &mut self,
+        index: usize,
+        id: ContainerId,
+        exit: ContainerExit,
+    ) -> Result<(), String> {
         let Some(container) = self.agents[index].containers.get_mut(&id) else { return Ok(()) };
         if !matches!(container.state, SimState::Running { .. }) {
             return Ok(());

@@ -132,7 +132,12 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn scheduler_event(&mut self, life: u64, conn: u64, event: SchedulerEvent) -> Result<(), String> {
+    pub(crate) fn scheduler_event(
+        &mut self,
+        life: u64,
+        conn: u64,
+        event: SchedulerEvent,
+    ) -> Result<(), String> {
         if life != self.marathon_life || conn != self.scheduler_conn {
             return Ok(());
         }

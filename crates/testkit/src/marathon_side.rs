@@ -59,11 +59,13 @@ impl MarathonDisk {
     }
 
     fn records(&self) -> Vec<Record> {
-        let mut records: Vec<Record> = self.framework_id.clone().map(Record::FrameworkId).into_iter().collect();
+        let mut records: Vec<Record> =
+            self.framework_id.clone().map(Record::FrameworkId).into_iter().collect();
         records.extend(self.apps.values().map(|app| Record::App((**app).clone())));
         records.extend(self.versions.values().map(|app| Record::Version((**app).clone())));
         records.extend(self.instances.values().map(|instance| Record::Instance((**instance).clone())));
-        records.extend(self.deployments.values().map(|deployment| Record::Deployment((**deployment).clone())));
+        records
+            .extend(self.deployments.values().map(|deployment| Record::Deployment((**deployment).clone())));
         records.extend(self.failures.values().map(|failure| Record::TaskFailure((**failure).clone())));
         records
     }
@@ -76,7 +78,8 @@ impl World {
         let rng = Rng::new(self.rng.next_u64());
         let records = self.marathon_disk.records();
         let config = marathon::Config::default();
-        let brain = Marathon::load(config, rng, records, self.now).map_err(|error| format!("marathon: {error}"))?;
+        let brain =
+            Marathon::load(config, rng, records, self.now).map_err(|error| format!("marathon: {error}"))?;
         self.marathon = Some(brain);
         self.scheduler_conn = self.number();
         self.step_marathon(Input::Connected)
@@ -107,9 +110,11 @@ impl World {
     pub(crate) fn send_order(&mut self, app: String) -> Result<(), String> {
         let request = self.number();
         let id = PathId::parse(&app).map_err(|error| error.to_string())?;
-        let exists = self.marathon.as_mut().map(Marathon::view).and_then(|view| {
-            view.app(&id).map(|(_, definition)| u64::from(definition.instances))
-        });
+        let exists = self
+            .marathon
+            .as_mut()
+            .map(Marathon::view)
+            .and_then(|view| view.app(&id).map(|(_, definition)| u64::from(definition.instances)));
         let force = self.rng.chance(900);
         let (call, size) = match exists {
             None => {
@@ -171,7 +176,9 @@ impl World {
             let wanted = app.definition.as_ref().map_or(0, |definition| u64::from(definition.instances));
             if app.counts.running != wanted || app.instances.len() as u64 != wanted {
                 let (running, known) = (app.counts.running, app.instances.len());
-                return Err(format!("{id}: Marathon sees {running} running of {known} instances, {wanted} are wanted"));
+                return Err(format!(
+                    "{id}: Marathon sees {running} running of {known} instances, {wanted} are wanted"
+                ));
             }
         }
         Ok(())

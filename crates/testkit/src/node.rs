@@ -99,7 +99,9 @@ pub struct SimContainer {
 pub enum SimState {
     /// Ordered; starts when its event fires.
     Starting,
-    Running { pid: u32 },
+    Running {
+        pid: u32,
+    },
     Exited(ContainerExit),
 }
 

@@ -30,7 +30,11 @@ impl std::fmt::Display for Failure {
         for line in &self.trace {
             writeln!(f, "  {line}")?;
         }
-        write!(f, "seed {} at {}: {}\nreplay: cargo xtask sim --seeds 1 --start {}", self.seed, self.at, self.what, self.seed)
+        write!(
+            f,
+            "seed {} at {}: {}\nreplay: cargo xtask sim --seeds 1 --start {}",
+            self.seed, self.at, self.what, self.seed
+        )
     }
 }
 
@@ -192,7 +196,8 @@ impl World {
                 Ok(()) => {
                     // It must stay so: nothing may start or stop any more.
                     let launches = self.report.launches;
-                    self.report.settled_ms = u64::try_from(self.now.since(calm_begin).as_millis()).unwrap_or(0);
+                    self.report.settled_ms =
+                        u64::try_from(self.now.since(calm_begin).as_millis()).unwrap_or(0);
                     self.run_until(self.now + Duration::from_secs(120))?;
                     if let Err(what) = self.at_rest() {
                         return Err(self.failure(format!("came to rest, then left it: {what}")));
@@ -489,7 +494,11 @@ impl World {
         if node.life != life || node.process.is_some() || !node.powered {
             return Ok(());
         }
-        let text = format!("cpus:{};mem:{};disk:10000;ports:[31000-31999]", node.cpus_milli as f64 / 1000.0, node.mem_mib);
+        let text = format!(
+            "cpus:{};mem:{};disk:10000;ports:[31000-31999]",
+            node.cpus_milli as f64 / 1000.0,
+            node.mem_mib
+        );
         let resources = Resources::parse(&text, &Role::any()).map_err(|error| error.to_string())?;
         let info = AgentInfo {
             id: None,

@@ -41,7 +41,9 @@ fn every_seed_comes_to_rest_where_it_was_promised() {
         }
     });
     let (events, launches, faults, settled) = *totals.lock().unwrap();
-    println!("{count} seeds from {start}: {events} events, {launches} launches, {faults} faults, at rest after at most {settled} ms");
+    println!(
+        "{count} seeds from {start}: {events} events, {launches} launches, {faults} faults, at rest after at most {settled} ms"
+    );
     let mut failures = failures.into_inner().unwrap();
     failures.sort_by_key(|failure| failure.seed);
     if let Some(first) = failures.first() {

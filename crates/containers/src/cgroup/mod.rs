@@ -14,6 +14,7 @@ mod v1;
 mod v2;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,9 @@ pub trait Driver: Send + Sync + std::fmt::Debug {
     /// Adds what this driver knows to `usage`.
     fn usage(&self, group: &str, usage: &mut Usage);
     fn memory(&self, group: &str) -> Option<MemoryReport>;
+    /// Becomes readable when the group runs out of memory and when it is
+    /// removed; `None` where the kernel ends the whole group by itself.
+    fn out_of_memory(&self, group: &str) -> Option<OwnedFd>;
     /// Processes in the group, host pids.
     fn processes(&self, group: &str) -> Vec<u32>;
     fn remove(&self, group: &str) -> io::Result<()>;
@@ -123,6 +127,10 @@ impl Cgroups {
 
     pub fn memory(&self, id: &str) -> Option<MemoryReport> {
         self.drivers.iter().find_map(|driver| driver.memory(&self.group(id)))
+    }
+
+    pub fn out_of_memory(&self, id: &str) -> Option<OwnedFd> {
+        self.drivers.iter().find_map(|driver| driver.out_of_memory(&self.group(id)))
     }
 
     pub fn processes(&self, id: &str) -> Vec<u32> {

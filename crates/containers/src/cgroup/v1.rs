@@ -1,8 +1,12 @@
 //! Separately mounted hierarchies.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use rustix::event::EventfdFlags;
 
 use super::{
     CFS_PERIOD_US, Driver, MemoryReport, Mounts, WANTED, directories, make, memory_bytes, quota_us,
@@ -112,6 +116,17 @@ impl Driver for V1 {
             limit_bytes: if limit >= UNLIMITED_BYTES { 0 } else { limit },
             max_usage_bytes: read_number(&path.join("memory.max_usage_in_bytes")).unwrap_or(0),
         })
+    }
+
+    fn out_of_memory(&self, group: &str) -> Option<OwnedFd> {
+        let path = self.of("memory", group)?;
+        let control = File::open(path.join("memory.oom_control")).ok()?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let event = rustix::event::eventfd(0, flags).ok()?;
+        // The registration holds the event, not the file it was made with.
+        let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
+        std::fs::write(path.join("cgroup.event_control"), line).ok()?;
+        Some(event)
     }
 
     fn processes(&self, group: &str) -> Vec<u32> {

@@ -1,6 +1,7 @@
 //! The unified hierarchy.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::{
@@ -73,6 +74,11 @@ impl Driver for V2 {
             && let Some(bytes) = memory_bytes(limits)
         {
             write(path.join("memory.max"), bytes)?;
+            // Half a container is of no use: all of it ends.
+            let whole = path.join("memory.oom.group");
+            if whole.exists() {
+                write(whole, 1)?;
+            }
             let swap = path.join("memory.swap.max");
             if swap.exists() {
                 write(swap, 0)?;
@@ -108,6 +114,10 @@ impl Driver for V2 {
             limit_bytes: read_number(&path.join("memory.max")).unwrap_or(0),
             max_usage_bytes: read_number(&path.join("memory.peak")).unwrap_or(0),
         })
+    }
+
+    fn out_of_memory(&self, _group: &str) -> Option<OwnedFd> {
+        None
     }
 
     fn processes(&self, group: &str) -> Vec<u32> {

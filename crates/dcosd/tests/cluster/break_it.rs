@@ -1,9 +1,8 @@
 //! Everything that can be killed is killed: tasks, agents, keepers, masters, machines.
 
-
+use crate::support::{Cluster, app, is_root, kill, pids, start_time, task_pids};
 use reqwest::Method;
 use serde_json::json;
-use crate::support::{Cluster, app, is_root, kill, pids, start_time, task_pids};
 
 /// The keeper of a node: the process of our program whose command line says so.
 fn keeper_of(data: &std::path::Path, node: &str) -> i32 {
@@ -36,7 +35,8 @@ async fn tasks_outlive_the_daemons() {
     cluster
         .wait("a replacement of the killed task", async || {
             let tasks = cluster.tasks("/short").await;
-            let running = tasks.iter().any(|task| task["state"] == "TASK_RUNNING" && task["id"] != short["id"]);
+            let running =
+                tasks.iter().any(|task| task["state"] == "TASK_RUNNING" && task["id"] != short["id"]);
             (running && tasks.len() == 1).then_some(())
         })
         .await;
@@ -83,7 +83,8 @@ async fn tasks_outlive_the_daemons() {
     cluster
         .wait("a replacement of the adopted task", async || {
             let tasks = cluster.tasks("/web").await;
-            (tasks.len() == 1 && tasks[0]["state"] == "TASK_RUNNING" && tasks[0]["id"] != id.as_str()).then_some(())
+            (tasks.len() == 1 && tasks[0]["state"] == "TASK_RUNNING" && tasks[0]["id"] != id.as_str())
+                .then_some(())
         })
         .await;
     cluster.down();
@@ -135,7 +136,10 @@ async fn a_lost_machine_is_replaced_and_its_duplicates_end() {
     let moved = cluster
         .wait("the instance elsewhere", async || {
             let tasks = cluster.tasks("/one").await;
-            tasks.iter().find(|new| new["state"] == "TASK_RUNNING" && new["slaveId"] != task["slaveId"]).cloned()
+            tasks
+                .iter()
+                .find(|new| new["state"] == "TASK_RUNNING" && new["slaveId"] != task["slaveId"])
+                .cloned()
         })
         .await;
     cluster.dev(&["start", &node]);

@@ -1,13 +1,12 @@
 //! A task's whole way on a real cluster: commands, images, limits, environment.
 
-
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::{Cluster, app, is_root, task_pids};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use crate::support::{Cluster, app, is_root, task_pids};
 
 fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools")
@@ -22,7 +21,9 @@ fn limit_file(pid: i32, controller: &str, file: &str) -> String {
     let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let line = cgroups
         .lines()
-        .find(|line| line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == controller)))
+        .find(|line| {
+            line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == controller))
+        })
         .unwrap_or_else(|| panic!("no {controller} in {cgroups}"));
     let path = line.splitn(3, ':').nth(2).unwrap();
     let path = format!("/sys/fs/cgroup/{controller}{path}/{file}");
@@ -41,7 +42,11 @@ fn check_limits_and_namespaces(cluster: &Cluster, task: &Value, node: &str) {
     assert_eq!(limit_file(pid, "pids", "pids.max"), "4096");
     let daemon = cluster.pid(node);
     for kind in ["pid", "mnt", "uts", "ipc"] {
-        assert_ne!(namespace(pid, kind), namespace(daemon, kind), "{kind} namespace is shared with the agent");
+        assert_ne!(
+            namespace(pid, kind),
+            namespace(daemon, kind),
+            "{kind} namespace is shared with the agent"
+        );
     }
     assert_eq!(namespace(pid, "net"), namespace(daemon, "net"), "host networking shares the node's network");
 }
@@ -136,7 +141,12 @@ fn start_registry(dir: &Path, port: u16) -> Registry {
         root.display()
     );
     std::fs::write(&config, text).unwrap();
-    let child = Command::new("docker-registry").arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let child = Command::new("docker-registry")
+        .arg("serve")
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
     let registry = Registry(child.expect("docker-registry is missing: tools/install-packages images"));
     for _ in 0..200 {
         if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -211,7 +221,9 @@ async fn bad_images(cluster: &Cluster, layout: &Path) {
         cluster.add(bad).await;
         let failure = cluster
             .wait(&format!("{id} to fail"), async || {
-                cluster.get(&format!("/service/marathon/v2/apps{id}")).await["app"]["lastTaskFailure"].as_object().cloned()
+                cluster.get(&format!("/service/marathon/v2/apps{id}")).await["app"]["lastTaskFailure"]
+                    .as_object()
+                    .cloned()
             })
             .await;
         assert_eq!(failure["state"], "TASK_FAILED");
@@ -229,7 +241,12 @@ async fn nonsense_is_refused_with_reasons() {
         ("empty", String::new(), 400, "Please specify data in JSON format"),
         ("deep", deep.clone(), 400, "Invalid JSON"),
         ("deep inside", format!("{{\"id\":\"/a\",\"cmd\":\"x\",\"env\":{deep}}}"), 400, "Invalid JSON"),
-        ("wrong type", json!({"id": "/a", "cmd": "sleep 1", "instances": "many"}).to_string(), 422, "/instances"),
+        (
+            "wrong type",
+            json!({"id": "/a", "cmd": "sleep 1", "instances": "many"}).to_string(),
+            422,
+            "/instances",
+        ),
         ("negative", json!({"id": "/a", "cmd": "sleep 1", "cpus": -1}).to_string(), 422, "/cpus"),
         ("absurd", "{\"id\":\"/a\",\"cmd\":\"sleep 1\",\"cpus\":1e308}".to_owned(), 422, "/cpus"),
         ("no id", json!({"cmd": "sleep 1"}).to_string(), 422, "/id"),
@@ -254,7 +271,9 @@ async fn nonsense_is_refused_with_reasons() {
     cluster.add(missing).await;
     let failure = cluster
         .wait("the missing command to fail", async || {
-            cluster.get("/service/marathon/v2/apps/missing-command").await["app"]["lastTaskFailure"].as_object().cloned()
+            cluster.get("/service/marathon/v2/apps/missing-command").await["app"]["lastTaskFailure"]
+                .as_object()
+                .cloned()
         })
         .await;
     assert!(failure["message"].as_str().unwrap().contains("127"), "{failure:?}");
@@ -267,10 +286,14 @@ async fn nonsense_is_refused_with_reasons() {
             let queue = cluster.get("/service/marathon/v2/queue").await;
             let item = queue["queue"].as_array()?.iter().find(|item| item["app"]["id"] == "/large")?.clone();
             let reasons = item["processedOffersSummary"]["rejectSummaryLastOffers"].as_array()?.clone();
-            reasons.iter().find(|r| r["reason"] == "InsufficientCpus" && r["declined"].as_u64() > Some(0)).cloned()
+            reasons
+                .iter()
+                .find(|r| r["reason"] == "InsufficientCpus" && r["declined"].as_u64() > Some(0))
+                .cloned()
         })
         .await;
-    for path in ["/service/marathon/v2/nosuch", "/mesos/nosuch", "/nosuch/at/all", "/agent/unknown-S0/state"] {
+    for path in ["/service/marathon/v2/nosuch", "/mesos/nosuch", "/nosuch/at/all", "/agent/unknown-S0/state"]
+    {
         let (status, _) = cluster.call(Method::GET, path, None).await;
         assert!(status.is_client_error(), "{path}: {status}");
     }

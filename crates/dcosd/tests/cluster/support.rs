@@ -98,7 +98,9 @@ impl Cluster {
             .env("DCOS_URL", &self.url)
             .env("HOME", self.data.path().join("home"))
             .output()
-            .unwrap_or_else(|error| panic!("{}: {error}; build it with cargo build -p dcos-cli", program.display()))
+            .unwrap_or_else(|error| {
+                panic!("{}: {error}; build it with cargo build -p dcos-cli", program.display())
+            })
     }
 
     pub fn status(&self) -> Value {
@@ -108,7 +110,11 @@ impl Cluster {
     pub fn node(&self, name: &str) -> Value {
         let status = self.status();
         let nodes = status["nodes"].as_array().unwrap();
-        nodes.iter().find(|node| node["name"] == name).unwrap_or_else(|| panic!("no node {name}: {status}")).clone()
+        nodes
+            .iter()
+            .find(|node| node["name"] == name)
+            .unwrap_or_else(|| panic!("no node {name}: {status}"))
+            .clone()
     }
 
     pub fn pid(&self, node: &str) -> i32 {
@@ -139,7 +145,8 @@ impl Cluster {
     }
 
     pub async fn add(&self, app: Value) {
-        let (status, text) = self.call(Method::POST, "/service/marathon/v2/apps", Some(app.to_string())).await;
+        let (status, text) =
+            self.call(Method::POST, "/service/marathon/v2/apps", Some(app.to_string())).await;
         assert_eq!(status, StatusCode::CREATED, "{text}");
     }
 
@@ -178,10 +185,14 @@ impl Cluster {
                 return value;
             }
             if begin.elapsed() > PATIENCE {
-                let apps = self.get("/service/marathon/v2/apps?embed=apps.tasks&embed=apps.lastTaskFailure").await;
+                let apps =
+                    self.get("/service/marathon/v2/apps?embed=apps.tasks&embed=apps.lastTaskFailure").await;
                 let queue = self.get("/service/marathon/v2/queue").await;
                 let slaves = self.get("/mesos/slaves").await;
-                panic!("waited {PATIENCE:?} for {what}\napps: {apps}\nqueue: {queue}\nagents: {slaves}\n{}", self.logs());
+                panic!(
+                    "waited {PATIENCE:?} for {what}\napps: {apps}\nqueue: {queue}\nagents: {slaves}\n{}",
+                    self.logs()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -201,9 +212,11 @@ impl Cluster {
     pub async fn agent_id(&self, node: &str) -> String {
         let address = self.node(node)["address"].as_str().unwrap().to_owned();
         let slaves = self.get("/mesos/slaves").await;
-        let slave = slaves["slaves"].as_array().unwrap().iter().find(|slave| {
-            slave["hostname"] == address.as_str() || slave["hostname"] == node
-        });
+        let slave = slaves["slaves"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|slave| slave["hostname"] == address.as_str() || slave["hostname"] == node);
         slave.unwrap_or_else(|| panic!("{node} is not in {slaves}"))["id"].as_str().unwrap().to_owned()
     }
 
@@ -222,7 +235,8 @@ impl Cluster {
     pub async fn file(&self, task: &Value, file: &str) -> String {
         let (agent, id) = (task["slaveId"].as_str().unwrap(), task["id"].as_str().unwrap());
         let state = self.get(&format!("/agent/{agent}/state")).await;
-        let directory = find_directory(&state, id).unwrap_or_else(|| panic!("no directory of {id} in {state}"));
+        let directory =
+            find_directory(&state, id).unwrap_or_else(|| panic!("no directory of {id} in {state}"));
         let path = format!("/agent/{agent}/files/read?path={directory}/{file}&offset=0&length=65536");
         let read = self.get(&path).await;
         read["data"].as_str().unwrap_or_else(|| panic!("{path}: {read}")).to_owned()
@@ -248,7 +262,8 @@ impl Cluster {
             assert!(!line.contains(&format!("{}/", self.name)), "process {pid} is left: {line}");
         }
         let pattern = format!("*{}*", self.name);
-        let found = Command::new("find").args(["/sys/fs/cgroup", "-maxdepth", "3", "-name", &pattern]).output();
+        let found =
+            Command::new("find").args(["/sys/fs/cgroup", "-maxdepth", "3", "-name", &pattern]).output();
         let left = found.unwrap().stdout;
         assert!(left.is_empty(), "cgroups are left: {}", String::from_utf8_lossy(&left));
     }
@@ -306,7 +321,8 @@ pub fn task_pids(task_id: &str) -> Vec<i32> {
 /// Start time of a process in clock ticks since boot: with its pid, its identity.
 pub fn start_time(pid: i32) -> String {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().nth(19).unwrap_or("").to_owned());
+    let fields =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().nth(19).unwrap_or("").to_owned());
     fields.unwrap_or_default()
 }
 
