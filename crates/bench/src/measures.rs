@@ -15,6 +15,8 @@ use crate::report::{Promise, Report};
 
 /// What every measured task runs.
 const COMMAND: &str = "exec sleep 100000";
+/// What the first process of every container calls itself.
+const CONTAINER_INIT: &str = "dcos-init";
 /// How long daemons get to finish what they do after an answer.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How often the large app is asked for its number of running tasks.
@@ -100,7 +102,8 @@ async fn large(cluster: &Cluster, app: &Value, instances: u32, rounds: u32) -> R
     let mut large = Large::default();
     let share = |bytes: u64, before: u64| (bytes as f64 - before as f64) / MIB / f64::from(instances);
     for _ in 0..rounds {
-        let manages = |pid| meter::runs(pid, cluster.program());
+        // A container's first process is of neither the daemons' program nor the task.
+        let manages = |pid| meter::runs(pid, cluster.program()) || meter::name(pid) == CONTAINER_INIT;
         let memory_before = meter::pss(&group, manages);
         let cpu_before = group.cpu()?;
         let begin = Instant::now();

@@ -113,7 +113,7 @@ pub fn memory(pid: i32) -> Memory {
 pub struct Added {
     /// Everything, in bytes of PSS.
     pub all: u64,
-    /// Processes that run one of the programs that manage tasks.
+    /// Processes that manage tasks.
     pub managing: u64,
 }
 
@@ -128,6 +128,11 @@ pub fn pss(group: &Group, manages: impl Fn(i32) -> bool) -> Added {
         }
     }
     added
+}
+
+/// What a process calls itself.
+pub fn name(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
 /// Whether a process runs this very file, wherever it sees it.
@@ -188,6 +193,7 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_counts_as_nothing() {
         assert_eq!(memory(-1), Memory::default());
+        assert_eq!(name(-1), "");
         assert_eq!(start_time(-1), 0);
         assert!(cpu(-1).is_err());
         assert!(task_process("no task has this id").is_err());

@@ -236,11 +236,9 @@ impl World<Agent> for AgentWorld {
             Effect::ToMaster { conn, message } => {
                 let mut streams = self.streams.lock();
                 let sent = streams.get(&conn).is_some_and(|stream| stream.try_send(message));
-                if !sent {
-                    if let Some(stream) = streams.remove(&conn) {
-                        tracing::warn!("closing the stream to the master: its queue is full");
-                        stream.close("its queue at the agent is full");
-                    }
+                if !sent && let Some(stream) = streams.remove(&conn) {
+                    tracing::warn!("closing the stream to the master: its queue is full");
+                    stream.close("its queue at the agent is full");
                 }
             }
             Effect::Launch(launch) => self.containers.launch(*launch, self.inputs.clone()),

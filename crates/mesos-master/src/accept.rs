@@ -122,13 +122,13 @@ impl Master {
             return Some("Task uses no resources".to_owned());
         }
         for resource in task.resources.iter() {
-            if let ResourceValue::Scalar(quantity) = &resource.value {
-                if !quantity.is_positive() {
-                    return Some(format!(
-                        "Task uses invalid resources: Invalid scalar resource: {} <= 0",
-                        resource.name
-                    ));
-                }
+            if let ResourceValue::Scalar(quantity) = &resource.value
+                && !quantity.is_positive()
+            {
+                return Some(format!(
+                    "Task uses invalid resources: Invalid scalar resource: {} <= 0",
+                    resource.name
+                ));
             }
         }
         if !pool.contains(&task.resources) {

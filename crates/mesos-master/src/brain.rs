@@ -375,10 +375,10 @@ impl Master {
         mut task: Arc<Task>,
         holds: bool,
     ) {
-        if let Some(old) = self.agents.get(id).and_then(|agent| agent.tasks.get(&key)).cloned() {
-            if old.holds_resources {
-                self.release(id, &old);
-            }
+        if let Some(old) = self.agents.get(id).and_then(|agent| agent.tasks.get(&key)).cloned()
+            && old.holds_resources
+        {
+            self.release(id, &old);
         }
         {
             let task = Arc::make_mut(&mut task);
@@ -404,10 +404,10 @@ impl Master {
         if let Some(agent) = self.agents.get_mut(id) {
             agent.give_back(&task.framework_id, &task.info.resources);
         }
-        if let Some(framework) = self.frameworks.get_mut(&task.framework_id) {
-            if let Some(allocated) = framework.allocated.get_mut(&task.role) {
-                allocated.subtract(&scalars(&task.info.resources));
-            }
+        if let Some(framework) = self.frameworks.get_mut(&task.framework_id)
+            && let Some(allocated) = framework.allocated.get_mut(&task.role)
+        {
+            allocated.subtract(&scalars(&task.info.resources));
         }
         self.dirty.insert(id.clone());
     }

@@ -234,11 +234,9 @@ impl World<Master> for MasterWorld {
             Effect::ToAgent { conn, message } => {
                 let mut agents = lock(&self.streams.agents);
                 let sent = agents.get(&conn).is_some_and(|stream| stream.try_send(message));
-                if !sent {
-                    if let Some(stream) = agents.remove(&conn) {
-                        tracing::warn!(conn = conn.0, "closing an agent's stream: its queue is full");
-                        stream.close("its queue at the master is full");
-                    }
+                if !sent && let Some(stream) = agents.remove(&conn) {
+                    tracing::warn!(conn = conn.0, "closing an agent's stream: its queue is full");
+                    stream.close("its queue at the master is full");
                 }
             }
             Effect::ToScheduler { conn, event } => {

@@ -4,6 +4,8 @@
 //! master lives through the whole file. `UPDATE_SCENARIOS=1` rewrites the traces,
 //! to be read as a diff of behaviour.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -61,6 +61,6 @@ mod tests {
         let left: Vec<u64> = (0..100).map(|_| a.below(10)).collect();
         let right: Vec<u64> = (0..100).map(|_| b.below(10)).collect();
         assert_eq!(left, right);
-        assert!(left.iter().any(|n| *n == 0) && left.iter().any(|n| *n == 9));
+        assert!(left.contains(&0) && left.contains(&9));
     }
 }

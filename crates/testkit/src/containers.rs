@@ -24,10 +24,10 @@ impl World {
             }
             Effect::Destroy { id } => self.destroy(index, id)?,
             Effect::Forget { id } => {
-                if let Some(container) = self.agents[index].containers.get(&id) {
-                    if matches!(container.state, SimState::Running { .. }) {
-                        return Err(format!("agent {index}: running container {id} is forgotten"));
-                    }
+                if let Some(container) = self.agents[index].containers.get(&id)
+                    && matches!(container.state, SimState::Running { .. })
+                {
+                    return Err(format!("agent {index}: running container {id} is forgotten"));
                 }
                 self.agents[index].containers.remove(&id);
             }

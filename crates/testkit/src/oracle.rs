@@ -81,10 +81,10 @@ impl UpdateWatch {
         if seen.iter().any(|(_, known)| *known == uuid) {
             return Ok(());
         }
-        if let Some((last, _)) = seen.last() {
-            if rank(status.state) < rank(*last) || (last.is_terminal() && *last != status.state) {
-                return Err(format!("task {}: {} was delivered after {last}", status.task_id, status.state));
-            }
+        if let Some((last, _)) = seen.last()
+            && (rank(status.state) < rank(*last) || (last.is_terminal() && *last != status.state))
+        {
+            return Err(format!("task {}: {} was delivered after {last}", status.task_id, status.state));
         }
         seen.push((status.state, uuid));
         Ok(())

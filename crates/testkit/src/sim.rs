@@ -59,7 +59,7 @@ pub(crate) enum Event {
     ClosedAtMaster { conn: u64 },
     ClosedAtAgent { conn: u64 },
     SchedulerCall { life: u64, conn: u64, call: SchedulerCall },
-    SchedulerEvent { life: u64, conn: u64, event: SchedulerEvent },
+    ToScheduler { life: u64, conn: u64, event: SchedulerEvent },
     MasterCommit { life: u64 },
     MarathonCommit { life: u64 },
     AgentCommit { agent: usize, life: u64 },
@@ -278,7 +278,7 @@ impl World {
                     self.step_master(mesos_master::Input::Scheduler { conn: ConnId(conn), call })?;
                 }
             }
-            Event::SchedulerEvent { life, conn, event } => self.scheduler_event(life, conn, event)?,
+            Event::ToScheduler { life, conn, event } => self.scheduler_event(life, conn, event)?,
             Event::MasterCommit { life } => self.master_commit(life)?,
             Event::MarathonCommit { life } => self.marathon_commit(life)?,
             Event::AgentCommit { agent, life } => self.agent_commit(agent, life)?,
@@ -432,7 +432,7 @@ impl World {
             mesos_master::Effect::ToScheduler { conn, event } => {
                 self.last_event = self.last_event.max(self.now);
                 let (life, time) = (self.marathon_life, self.last_event);
-                self.at_time(time, Event::SchedulerEvent { life, conn: conn.0, event });
+                self.at_time(time, Event::ToScheduler { life, conn: conn.0, event });
             }
             mesos_master::Effect::CloseAgent { conn, .. } => {
                 if let Some(link) = self.conns.get_mut(&conn.0) {

@@ -2,6 +2,8 @@
 //!
 //! `SIM_SEEDS` and `SIM_START` choose the seeds; the long form is `cargo xtask sim`.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -3,6 +3,8 @@
 //! Each test has a cluster of its own and leaves nothing behind. They share the
 //! machine's two cores badly, so only one runs at a time.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 mod break_it;
 mod command_line;
 mod life_of_a_task;
