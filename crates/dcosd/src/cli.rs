@@ -90,7 +90,7 @@ pub struct AgentArgs {
     /// Cgroup of this node in every hierarchy; containers go below it.
     #[arg(long)]
     pub cgroup_root: Option<String>,
-    /// Registries spoken to over plain HTTP, as host[:port]; loopback always is.
+    /// Registries spoken to over plain HTTP, as host or host:port; loopback always is.
     #[arg(long, value_delimiter = ',')]
     pub insecure_registries: Vec<String>,
     /// Registry of image names without one; file:///dir is a directory of OCI layouts.

@@ -374,7 +374,7 @@ fn escape_into(data: &mut Vec<u8>, path: &Path) {
 }
 
 impl Op {
-    /// The step in words, for "... failed: <reason>".
+    /// The step in words, for `... failed: <reason>`.
     pub fn describe(&self, spec: &Spec) -> String {
         let text = |value: &CString| value.to_string_lossy().into_owned();
         match &self.action {

@@ -250,3 +250,31 @@ async fn nonsense_configuration_is_refused() {
     let bad = Config { dir: dir.path().join("file"), ..config(&dir) };
     assert!(matches!(Store::open(bad).await, Err(OpenError::Directory { .. })));
 }
+
+/// The next owner of the directory would find a snapshot that is newer than the one it began with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_written_after_a_shutdown() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = || {
+        let mut names: Vec<_> = std::fs::read_dir(dir.path().join("store/snapshots"))
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    for round in 0..10 {
+        let store = open(&dir).await;
+        // Large enough that a snapshot takes longer than the shutdown.
+        for number in 0..20 {
+            let txn = Txn::new().put(key(&format!("k{number}")), vec![round; VALUE_MAX_BYTES]);
+            store.commit(txn).await.unwrap();
+        }
+        store.trigger_snapshot().await;
+        store.shutdown().await;
+        let at_shutdown = list();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert_eq!(list(), at_shutdown, "round {round}");
+    }
+}

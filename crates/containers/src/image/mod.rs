@@ -1,6 +1,6 @@
 //! Images: from a reference to verified, unpacked layers on this node's disk.
 //!
-//! [`reference`] reads what people write, [`store`] keeps and shares, and
+//! [`mod@reference`] reads what people write, [`store`] keeps and shares, and
 //! [`layout`] and [`registry`] are the two places images come from;
 //! [`manifest`] reads their documents and [`unpack`] their layers. Invariants:
 //! every byte is checked against its digest before it is used; a layer is
