@@ -92,7 +92,7 @@ struct Files {
 impl Files {
     /// The log last: its lock guards the directory.
     async fn close(&self) {
-        let _ = &self.snapshots;
+        self.snapshots.close().await;
         self.log.close().await;
     }
 }
