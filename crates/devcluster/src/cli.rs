@@ -235,7 +235,7 @@ fn welcome(report: &Report) -> String {
         "Cluster {} is up: {}.\n\
          Admin Router answers at {url}; `dcos` finds it by itself, or with:\n  \
          export DCOS_URL={url}\n  \
-         dcos node\n  \
+         dcos node list\n  \
          dcos marathon app add hello.json\n  \
          dcosd dev status | logs {first} | kill agent1 | down",
         cluster.name,
