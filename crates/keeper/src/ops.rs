@@ -138,9 +138,6 @@ pub struct Descriptors {
 /// The steps for one container.
 pub fn plan(spec: &Spec, descriptors: &Descriptors, available: u64) -> Result<Vec<Op>, NulError> {
     let mut ops = Vec::with_capacity(96);
-    for &descriptor in &descriptors.cgroup_procs {
-        push(&mut ops, Action::JoinCgroup { descriptor });
-    }
     push(&mut ops, Action::ResetSignals);
     push(&mut ops, Action::NewSession);
     push(&mut ops, Action::Umask(0));
@@ -151,6 +148,12 @@ pub fn plan(spec: &Spec, descriptors: &Descriptors, available: u64) -> Result<Ve
     }
     for &rlimit in &spec.rlimits {
         ops.push(Op { action: Action::SetRlimit(rlimit), on_error: OnError::Warn });
+    }
+    // Late: a group with a small quota would stop the child in the middle of its
+    // mounts, and with it the keeper, which waits for the exec. Still before the
+    // privileges go that joining needs.
+    for &descriptor in &descriptors.cgroup_procs {
+        push(&mut ops, Action::JoinCgroup { descriptor });
     }
     let capabilities = match &spec.isolation {
         Isolation::Image(root) => Some(root.capabilities & available),
