@@ -215,27 +215,40 @@ impl Table {
         let (table, id) = (Arc::downgrade(self), id.clone());
         tokio::spawn(async move {
             let Some(event) = register(event) else { return };
-            // Also readable once the group is removed, so the wait ends.
-            while let Ok(mut ready) = event.readable().await {
-                for _ in 0..OOM_LOOKS_MAX {
+            // It may have happened before the registration: one look at once.
+            let mut looks = 1;
+            loop {
+                for _ in 0..looks {
                     let Some(table) = table.upgrade() else { return };
-                    let memory = table.cgroups.as_ref().and_then(|cgroups| cgroups.memory(id.as_str()));
-                    let Some(report) = memory else { return };
-                    if report.oom_kills > 0 {
-                        if let Some(Phase::Running(identity)) = table.phase(&id) {
-                            tracing::info!(container = %id, "out of memory, ending it");
-                            // Ended already is as good.
-                            let _ = keeper::process::signal(identity, rustix::process::Signal::KILL, true);
-                        }
+                    if table.end_if_out_of_memory(&id) {
                         return;
                     }
-                    // The event comes before the kill.
+                    drop(table);
                     tokio::time::sleep(OOM_LOOK_PAUSE).await;
                 }
+                // Also readable once the group is removed, so the wait ends.
+                let Ok(mut ready) = event.readable().await else { return };
                 let _ = rustix::io::read(event.get_ref(), &mut [0u8; 8]);
                 ready.clear_ready();
+                // The event comes before the kill.
+                looks = OOM_LOOKS_MAX;
             }
         });
+    }
+
+    /// Whether there is nothing more to wait for.
+    fn end_if_out_of_memory(&self, id: &ContainerId) -> bool {
+        let memory = self.cgroups.as_ref().and_then(|cgroups| cgroups.memory(id.as_str()));
+        let Some(report) = memory else { return true };
+        if report.oom_kills == 0 {
+            return false;
+        }
+        if let Some(Phase::Running(identity)) = self.phase(id) {
+            tracing::info!(container = %id, "out of memory, ending it");
+            // Ended already is as good.
+            let _ = keeper::process::signal(identity, rustix::process::Signal::KILL, true);
+        }
+        true
     }
 
     pub fn watch_all(self: &Arc<Self>) {
