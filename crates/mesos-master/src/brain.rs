@@ -194,18 +194,19 @@ impl Master {
         self.dirty.insert(id);
     }
 
-    /// The id the agent names, that of a taskless agent at the same address (its
-    /// first answer was lost), or a new one; `None` at the limit.
+    /// The id the agent names, that of the agent at the same address, or a new one;
+    /// `None` at the limit.
     fn choose_agent_id(&mut self, info: &AgentInfo) -> Option<AgentId> {
         if let Some(id) = &info.id {
             return Some(id.clone());
         }
+        // Only one process has this address: an agent that lost its id, or never heard it.
+        // What ran there before is not in its registration, and is settled by that.
         let same_place = |agent: &&Agent| {
             agent.info.hostname == info.hostname
                 && agent.info.ip == info.ip
                 && agent.info.port == info.port
-                && agent.tasks.is_empty()
-                && !matches!(agent.state, AgentState::Gone { .. } | AgentState::Unreachable { .. })
+                && !matches!(agent.state, AgentState::Gone { .. })
         };
         if let Some(agent) = self.agents.values().find(same_place) {
             return Some(agent.id.clone());
@@ -347,6 +348,11 @@ impl Master {
             let task = Arc::make_mut(&mut task);
             task.state = record.state;
             task.statuses = record.statuses;
+            if returned {
+                // What was told last, that it is unreachable, is no longer so: a framework
+                // that is away now must not hear it when it asks.
+                task.forwarded = None;
+            }
         }
         let holds = !record.state.is_terminal();
         self.place_task(id, key.clone(), task, holds);

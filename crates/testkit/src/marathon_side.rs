@@ -167,7 +167,29 @@ impl World {
         let Some(marathon) = &mut self.marathon else { return Err("marathon is down".to_owned()) };
         let view = marathon.view();
         if let Some(deployment) = view.deployments.values().next() {
-            return Err(format!("deployment {} is still under way: {:?}", deployment.id, deployment.steps));
+            let apps: Vec<String> = deployment
+                .target
+                .keys()
+                .filter_map(|id| view.apps.get(id))
+                .map(|app| {
+                    let known = app.instances.iter().map(|one| {
+                        (
+                            one.task_id.as_str(),
+                            one.state,
+                            one.config,
+                            one.sentenced,
+                            one.unreachable_since,
+                            one.started,
+                        )
+                    });
+                    let known: Vec<_> = known.collect();
+                    let wanted = app.definition.as_ref().map(|app| (app.instances, app.last_config_change));
+                    let queue = app.queue.as_ref().map(|queue| (queue.count, queue.delayed_until));
+                    format!("\n    wanted {wanted:?}, queue {queue:?}, known {known:?}")
+                })
+                .collect();
+            let (id, steps) = (&deployment.id, &deployment.steps);
+            return Err(format!("deployment {id} is still under way: {steps:?}{}", apps.concat()));
         }
         for (id, app) in view.apps.iter() {
             if let Some(queue) = &app.queue {

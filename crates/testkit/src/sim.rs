@@ -120,6 +120,8 @@ pub struct World {
     pub(crate) report: Report,
     digest: DefaultHasher,
     trace: Vec<String>,
+    /// Events that name this are printed as they happen.
+    shown: Option<String>,
 }
 
 /// Events kept for the report of a failure.
@@ -168,6 +170,7 @@ impl World {
             report: Report::default(),
             digest: DefaultHasher::new(),
             trace: Vec::new(),
+            shown: std::env::var("SIM_TRACE").ok(),
         };
         world.at(0, Event::StartMaster);
         for agent in 0..world.agents.len() {
@@ -241,6 +244,9 @@ impl World {
     fn note(&mut self, event: &Event) {
         let text = format!("{event:?}");
         (self.now, &text).hash(&mut self.digest);
+        if self.shown.as_ref().is_some_and(|part| text.contains(part.as_str())) {
+            println!("{} {text}", self.now);
+        }
         if self.trace.len() >= TRACE_MAX {
             self.trace.remove(0);
         }
@@ -249,6 +255,9 @@ impl World {
     }
 
     pub(crate) fn remark(&mut self, text: String) {
+        if self.shown.is_some() {
+            println!("{} -- {text}", self.now);
+        }
         self.trace.push(format!("{} -- {text}", self.now));
     }
 

@@ -55,6 +55,24 @@ fn every_seed_comes_to_rest_where_it_was_promised() {
     assert!(launches > 0 && faults > 0, "the simulation must do something");
 }
 
+/// Seeds that once failed, each with what it found.
+const FOUND: &[(u64, &str)] = &[
+    (113, "bags of resources were compared in order"),
+    (265, "a task of an app that was deleted meanwhile came back with its agent and was not ended"),
+    (668, "the same with a surplus instance"),
+    (12059, "a framework that was away heard of a returned task that it was unreachable"),
+    (14490, "an agent that crashed before it had kept its id came back under another; its tasks hung"),
+];
+
+#[test]
+fn seeds_that_failed_once_pass() {
+    for (seed, found) in FOUND {
+        if let Err(failure) = World::new(*seed).run() {
+            panic!("again: {found}\n{failure}");
+        }
+    }
+}
+
 #[test]
 fn a_seed_replays_exactly() {
     for seed in [3, 11] {
