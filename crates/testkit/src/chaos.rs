@@ -144,6 +144,10 @@ impl World {
 
     /// Whether everything is as the acknowledged orders say, and nothing else is there.
     pub(crate) fn at_rest(&mut self) -> Result<(), String> {
+        // The master may believe in a machine that has just lost its power.
+        if let Some(off) = self.agents.iter().position(|node| node.process.is_none() || node.conn.is_none()) {
+            return Err(format!("agent{off} is not back"));
+        }
         let Some(master) = &self.master else { return Err("the master is down".to_owned()) };
         let view = master.view(self.now);
         let active = view.agents.iter().filter(|agent| agent.active).count();
