@@ -95,6 +95,7 @@ async fn a_command_runs_with_its_environment_and_limits() {
     cluster.remove("/shop/web").await;
     assert!(task_pids(task["id"].as_str().unwrap()).is_empty(), "the task's processes are left");
     memory_limit_holds(&cluster).await;
+    cluster.no_container_left().await;
     cluster.down();
 }
 
@@ -195,6 +196,7 @@ async fn images_come_from_a_layout_and_from_a_registry() {
         check_limits_and_namespaces(&cluster, &task, &node);
         cluster.remove(id).await;
     }
+    cluster.no_container_left().await;
     cluster.down();
 }
 

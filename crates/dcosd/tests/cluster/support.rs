@@ -248,6 +248,17 @@ impl Cluster {
         task_pids(id).into_iter().next_back().unwrap_or_else(|| panic!("no process of {id}"))
     }
 
+    /// Waits until no container has a control group, on any node.
+    pub async fn no_container_left(&self) {
+        let pattern = format!("*{}*/mesos/*", self.name);
+        self.wait("the control groups of containers to go", async || {
+            let found =
+                Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-path", &pattern]).output();
+            found.ok()?.stdout.is_empty().then_some(())
+        })
+        .await;
+    }
+
     pub fn down(&mut self) {
         if self.down {
             return;
