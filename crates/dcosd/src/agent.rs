@@ -47,6 +47,10 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         .context("loading the checkpoint")?;
     let recovered = containers_side::recovered(&runtime).await;
     tracing::info!(node = args.node.node_name, containers = recovered.len(), "the agent starts");
+    anyhow::ensure!(
+        service.recovered(recovered),
+        "the first input of the agent was not the recovered containers"
+    );
     let follow = tokio::spawn(containers_side::follow(events, handle.inputs()));
     let ip = IpAddr::V4(args.node.ip);
     let listener = tokio::net::TcpListener::bind(SocketAddr::new(ip, AGENT_PORT))
@@ -56,7 +60,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let sweep = tokio::spawn(sweep::run(handle.clone()));
     let connect = tokio::spawn(stay_connected(handle.clone(), identity, args.masters.clone()));
     let result = tokio::select! {
-        result = service.run(recovered) => result.context("running the agent"),
+        result = service.run() => result.context("running the agent"),
         message = handle.refused() => Err(anyhow::anyhow!("the master refuses this agent: {message}")),
         result = axum::serve(listener, router) => result.context("serving the agent's endpoints"),
         result = asked_to_end() => result,
@@ -104,7 +108,7 @@ fn agent_config(args: &AgentArgs, root: bool) -> anyhow::Result<AgentConfig> {
         version: MESOS_VERSION.to_owned(),
     };
     let work_dir = args.node.data_dir.join("slave").display().to_string();
-    Ok(AgentConfig { info, work_dir, limits: AgentLimits::default() })
+    Ok(AgentConfig { info, work_dir, switch_user: root, limits: AgentLimits::default() })
 }
 
 fn http_router(args: &AgentArgs, handle: &Handle, _runtime: &Runtime) -> axum::Router {

@@ -1,8 +1,9 @@
 //! The container runtime as the agent's shell uses it: orders in, inputs out.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use containers::{Command, ContainerEvent, ImageSource, LaunchSpec, Limits, Runtime};
 use mesos_agent::shell::Containers;
@@ -12,8 +13,8 @@ use mesos_agent::{
 use model::ContainerId;
 use tokio::sync::{Semaphore, mpsc};
 
-/// Launches prepared at one time; more wait their turn.
-const LAUNCHES_MAX: usize = 8;
+/// Launches prepared at one time, pulls of images included; more wait their turn.
+const LAUNCHES_MAX: usize = 64;
 /// Mode of a sandbox, as since Mesos 1.6.
 const SANDBOX_MODE: u32 = 0o750;
 
@@ -21,22 +22,34 @@ const SANDBOX_MODE: u32 = 0o750;
 pub struct ContainersSide {
     runtime: Runtime,
     permits: Arc<Semaphore>,
+    /// Launches that wait for their turn; true: cancelled meanwhile.
+    waiting: Arc<Mutex<BTreeMap<ContainerId, bool>>>,
 }
 
 impl ContainersSide {
     pub fn new(runtime: Runtime) -> Self {
-        Self { runtime, permits: Arc::new(Semaphore::new(LAUNCHES_MAX)) }
+        Self { runtime, permits: Arc::new(Semaphore::new(LAUNCHES_MAX)), waiting: Arc::default() }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<ContainerId, bool>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Containers for ContainersSide {
     fn launch(&self, launch: ContainerLaunch, inputs: mpsc::Sender<Input>) {
         let side = self.clone();
+        self.waiting().insert(launch.id.clone(), false);
         tokio::spawn(async move {
             let id = launch.id.clone();
             // The semaphore is never closed.
             let _permit = side.permits.acquire().await;
-            let input = match side.start(launch).await {
+            let cancelled = side.waiting().remove(&id).unwrap_or(false);
+            let started = match cancelled {
+                true => Err("the launch was cancelled before its turn".to_owned()),
+                false => side.start(launch).await,
+            };
+            let input = match started {
                 Ok(pid) => Input::Started { id, pid },
                 Err(message) => Input::LaunchFailed { id, message },
             };
@@ -55,6 +68,10 @@ impl Containers for ContainersSide {
     }
 
     fn destroy(&self, id: &ContainerId) {
+        if let Some(cancelled) = self.waiting().get_mut(id) {
+            *cancelled = true;
+            return;
+        }
         let (runtime, id) = (self.runtime.clone(), id.clone());
         tokio::spawn(async move {
             if let Err(error) = runtime.destroy(&id).await {
@@ -113,8 +130,10 @@ impl ContainersSide {
 }
 
 fn make_sandbox(sandbox: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(SANDBOX_MODE).create(sandbox)?;
     let (Some(runs), Some(name)) = (sandbox.parent(), sandbox.file_name()) else { return Ok(()) };
+    // Everyone may pass through, only the task's user may look inside.
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(runs)?;
+    std::fs::DirBuilder::new().mode(SANDBOX_MODE).create(sandbox)?;
     let latest = runs.join("latest");
     // A task id is launched once, so the link is only ever made once; a leftover is replaced.
     if symlink(name, &latest).is_err() {

@@ -20,8 +20,9 @@ use mesos_master::config::{MasterConfig, MasterLimits};
 use model::agent_api::AgentToMaster;
 use model::{Rng, Time};
 use shell::Clock;
-use store::{Store, Term};
+use store::{Key, Store, Term, Txn};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::agent::MESOS_VERSION;
 use crate::cli::MasterArgs;
@@ -32,7 +33,9 @@ use crate::{asked_to_end, seed};
 const MESOS_PORT: u16 = 5050;
 const MARATHON_PORT: u16 = 8080;
 /// Calls of Marathon that wait for the master.
-const CALLS_MAX: usize = 4_096;
+const CALLS_MAX: usize = 65_536;
+/// Written at the start of every term.
+const BARRIER_KEY: &str = "term";
 /// Pause before a failed term is followed by the next.
 const TERM_PAUSE: Duration = Duration::from_millis(100);
 
@@ -121,11 +124,14 @@ fn facts(node: &Node) -> anyhow::Result<admin_router::ClusterFacts> {
     let path = node.args.node.data_dir.join("cluster-id");
     let cluster_id = match std::fs::read_to_string(&path) {
         Ok(text) => text.trim().to_owned(),
-        Err(_) => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let id = Rng::new(seed()).uuid().to_string();
-            std::fs::write(&path, &id).with_context(|| format!("writing {}", path.display()))?;
+            let draft = path.with_extension("new");
+            let written = std::fs::write(&draft, &id).and_then(|()| std::fs::rename(&draft, &path));
+            written.with_context(|| format!("writing {}", path.display()))?;
             id
         }
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     };
     Ok(admin_router::ClusterFacts {
         cluster_id,
@@ -174,6 +180,11 @@ async fn run_term(
         started: node.started,
         limits: MasterLimits::default(),
     };
+    // A commit of an earlier term that never got its answer may still be under way:
+    // what is loaded below comes after it.
+    let barrier = Key::new(BARRIER_KEY).context("the barrier's key")?;
+    let barrier = Txn::new().put(barrier, term.0.to_be_bytes().to_vec()).in_term(term);
+    node.store.commit(barrier).await.context("settling the commits of earlier terms")?;
     let (mesos_service, mesos) = mesos_master::shell::Service::load(
         node.store.clone(),
         term,
@@ -202,12 +213,24 @@ async fn run_term(
     let marathon_router = marathon_http::router(marathon, marathon_identity(node));
     node.term.store(Some(Arc::new(TermHandles { mesos: mesos.clone(), marathon_router })));
     let over = leadership.wait_for(|now| !now.is_me || now.term != term);
-    tokio::select! {
-        result = mesos_service.run() => result.context("running the Mesos master"),
-        result = marathon_service.run() => result.context("running Marathon"),
-        () = link_marathon(mesos, links) => Ok(()),
+    // Tasks of their own: one brain's burst must not keep the other from taking it in.
+    let mut rooms = JoinSet::new();
+    rooms.spawn(async move { mesos_service.run().await.context("running the Mesos master") });
+    rooms.spawn(async move { marathon_service.run().await.context("running Marathon") });
+    rooms.spawn(async move {
+        link_marathon(mesos, links).await;
+        Ok(())
+    });
+    let result = tokio::select! {
+        ended = rooms.join_next() => match ended {
+            Some(Ok(result)) => result,
+            Some(Err(error)) => Err(error).context("a room of this term"),
+            None => Ok(()),
+        },
         _ = over => Ok(()),
-    }
+    };
+    rooms.shutdown().await;
+    result
 }
 
 /// Marathon is a framework as any other; only its transport is a channel.
@@ -249,7 +272,15 @@ async fn follow_agent(node: &Node, conn: link::Conn<MasterFrame, AgentFrame>) {
     let input = term.mesos.agent(Box::new(ToAgent(conn.sender)));
     drop(term);
     loop {
-        match receiver.recv().await {
+        let received = tokio::select! {
+            received = receiver.recv() => received,
+            // An idle agent would not notice by itself that nobody listens any more.
+            () = input.ended() => {
+                sender.close(CloseReason::new(CloseCode::NotLeader, "the term is over")).await;
+                break;
+            }
+        };
+        match received {
             Ok(frame) => match AgentToMaster::try_from(frame) {
                 Ok(message) => {
                     if !input.message(message).await {

@@ -11,13 +11,15 @@ use mesos_agent::shell::Handle;
 
 /// Longest stay of a sandbox, as DC/OS sets it.
 const DELAY: Duration = Duration::from_secs(2 * 24 * 3_600);
+/// Shortest stay, however full the disk: a sandbox just made may not be known yet.
+const STAY_MIN: Duration = Duration::from_secs(300);
 /// Part of the disk that is to stay free.
 const HEADROOM: f64 = 0.1;
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a sandbox may stay when this part of the disk (0 to 1) is used.
 fn stay(usage: f64) -> Duration {
-    DELAY.mul_f64((1.0 - HEADROOM - usage).clamp(0.0, 1.0))
+    DELAY.mul_f64((1.0 - HEADROOM - usage).clamp(0.0, 1.0)).max(STAY_MIN)
 }
 
 /// Sweeps for ever.
@@ -45,15 +47,32 @@ fn sweep(root: &Path, live: &BTreeSet<PathBuf>, now: SystemTime) -> std::io::Res
     let stay = stay(1.0 - free);
     let mut count = 0;
     for run in runs(root)? {
-        let changed = std::fs::symlink_metadata(&run)?.modified()?;
-        let age = now.duration_since(changed).unwrap_or_default();
-        if !live.contains(&run) && age > stay {
-            std::fs::remove_dir_all(&run)?;
-            count += 1;
-            prune(root, &run);
+        if live.contains(&run) {
+            continue;
+        }
+        // One that cannot be removed must not keep the others.
+        match old(&run, stay, now)
+            .and_then(|old| if old { std::fs::remove_dir_all(&run).map(|()| true) } else { Ok(false) })
+        {
+            Ok(true) => {
+                count += 1;
+                prune(root, &run);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(sandbox = %run.display(), %error, "a sandbox cannot be removed"),
         }
     }
     Ok(count)
+}
+
+/// Whether nothing in the directory changed for longer than `stay`. Its files count
+/// too: a log that grows does not touch its directory.
+fn old(run: &Path, stay: Duration, now: SystemTime) -> std::io::Result<bool> {
+    let mut newest = std::fs::symlink_metadata(run)?.modified()?;
+    for entry in std::fs::read_dir(run)? {
+        newest = newest.max(entry?.metadata()?.modified()?);
+    }
+    Ok(now.duration_since(newest).unwrap_or_default() > stay)
 }
 
 /// All run directories: `slaves/*/frameworks/*/executors/*/runs/*` without links.
@@ -114,7 +133,7 @@ mod tests {
     fn a_full_disk_shortens_the_stay() {
         assert!(stay(0.0) > Duration::from_secs(40 * 3_600));
         assert!(stay(0.5) < stay(0.2));
-        assert_eq!(stay(0.95), Duration::ZERO);
+        assert_eq!(stay(0.95), STAY_MIN);
     }
 
     #[test]

@@ -71,6 +71,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A caller that waits; one that gives up takes its entry along.
+struct Entry<'s> {
+    shared: &'s Shared,
+    request: u64,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.waiting).remove(&self.request);
+    }
+}
+
+/// However the service ends: whoever still waits is told that nobody will answer.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        lock(&self.0.waiting).clear();
+        *lock(&self.0.calls) = None;
+    }
+}
+
 /// An event with the time it happened.
 #[derive(Debug, Clone)]
 pub struct Told {
@@ -99,13 +121,12 @@ impl Handle {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         lock(&self.shared.waiting).insert(request, sender);
+        let _entry = Entry { shared: &self.shared, request };
         let sent = self.inputs.send(Input::Api { request, call }).await;
-        let answer = match sent {
+        match sent {
             Ok(()) => receiver.await.unwrap_or(Err(ApiError::NotLeading)),
             Err(_) => Err(ApiError::NotLeading),
-        };
-        lock(&self.shared.waiting).remove(&request);
-        answer
+        }
     }
 
     /// The newest published snapshot.
@@ -195,15 +216,12 @@ impl Service {
     pub async fn run(self) -> Result<(), ServiceError> {
         let limits = ::shell::Limits { publish_interval: PUBLISH_INTERVAL, ..::shell::Limits::default() };
         let shared = self.shared.clone();
-        let result = tokio::select! {
+        let _end = End(shared.clone());
+        tokio::select! {
             result = ::shell::run(self.brain, self.world, self.inputs, self.clock, limits) => result,
             () = follow_links(self.links, self.sender, self.shared) => Ok(()),
             Ok(message) = self.fatal => Err(ServiceError::Fatal { message }),
-        };
-        // Whoever still waits is told that nobody will answer.
-        lock(&shared.waiting).clear();
-        *lock(&shared.calls) = None;
-        result
+        }
     }
 }
 
@@ -318,7 +336,6 @@ impl World<Marathon> for MarathonWorld {
             }
             Effect::Reply { request, result } => self.replies.push((request, result)),
             Effect::Event(event) => {
-                tracing::debug!(?event, "marathon event");
                 // Nobody listening is the usual case.
                 let _ = self.events.send(Told { time: self.clock.now(), event });
             }

@@ -330,8 +330,22 @@ impl Agent {
             received: now,
             ended: None,
         };
-        let launch = self.launch_of(&task);
+        let bytes = bytes_of(&task.info);
+        let limit = self.config.limits.task_bytes_max;
+        let launch = if bytes > limit {
+            Err(format!(
+                "The task's command, arguments, environment and labels have {bytes} bytes; at most {limit} are taken"
+            ))
+        } else {
+            self.launch_of(&task)
+        };
         self.by_container.insert(container_id, key.clone());
+        let mut task = task;
+        if bytes > limit {
+            // Its record must fit the checkpoint.
+            task.info.command = model::CommandInfo::default();
+            task.info.labels.clear();
+        }
         self.tasks.insert(key.clone(), task);
         match launch {
             Ok(launch) => {
@@ -388,12 +402,11 @@ impl Agent {
             env.retain(|(existing, _)| existing != name);
             env.push((name.to_owned(), value));
         }
-        let user = info.command.user.clone().or_else(|| {
-            self.frameworks
-                .get(&task.framework_id)
-                .map(|framework| framework.user.clone())
-                .filter(|user| !user.is_empty())
-        });
+        let default_user = || {
+            let framework = self.frameworks.get(&task.framework_id).filter(|_| self.config.switch_user);
+            framework.map(|framework| framework.user.clone()).filter(|user| !user.is_empty())
+        };
+        let user = info.command.user.clone().or_else(default_user);
         let limits = &self.config.limits;
         let whole = |milli: i64| u64::try_from(milli).unwrap_or(0);
         Ok(ContainerLaunch {
@@ -579,6 +592,15 @@ impl Agent {
                 .collect(),
         }
     }
+}
+
+/// What of a task may grow without bound.
+fn bytes_of(info: &TaskInfo) -> usize {
+    let command = &info.command;
+    let words = command.value.iter().chain(&command.arguments).map(String::len);
+    let pairs = command.environment.iter().map(|(name, value)| name.len() + value.len());
+    let labels = info.labels.iter().map(|(name, value)| name.len() + value.len());
+    words.chain(pairs).chain(labels).sum()
 }
 
 /// Where an image task sees its sandbox.

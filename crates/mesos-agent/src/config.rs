@@ -8,6 +8,8 @@ pub struct AgentConfig {
     pub info: AgentInfo,
     /// Root of sandboxes: `<work_dir>/slaves/<agent>/frameworks/…`.
     pub work_dir: String,
+    /// Whether tasks may run as other users; otherwise a framework's default user is not used.
+    pub switch_user: bool,
     pub limits: AgentLimits,
 }
 
@@ -22,6 +24,8 @@ pub struct AgentLimits {
     pub task_pids_max: u64,
     pub tasks_max: usize,
     pub completed_tasks_max: usize,
+    /// Bytes of one task's command, arguments, environment and labels.
+    pub task_bytes_max: usize,
     /// Least memory limit of a task.
     pub task_mem_min_mib: u64,
 }
@@ -35,6 +39,7 @@ impl Default for AgentLimits {
             task_pids_max: 4_096,
             tasks_max: 20_000,
             completed_tasks_max: 200,
+            task_bytes_max: 256 * 1024,
             task_mem_min_mib: 32,
         }
     }

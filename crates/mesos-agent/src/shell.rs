@@ -47,6 +47,8 @@ pub enum ServiceError {
     Read(#[source] LocalError),
     #[error("writing the checkpoint")]
     Commit(#[source] LocalError),
+    #[error("a checkpoint record cannot be written: its key is not storable")]
+    Encode,
     #[error("the checkpoint's record {key} cannot be read: {why}; move the file away to join as a new agent")]
     Record { key: String, why: String },
 }
@@ -140,10 +142,14 @@ impl Service {
         Ok((Self { brain, world, inputs, clock }, handle))
     }
 
+    /// What the runtime still has: the first input, before anything else can send one.
+    /// False when it is not the first.
+    pub fn recovered(&self, containers: Vec<RecoveredContainer>) -> bool {
+        self.inputs.is_empty() && self.world.inputs.try_send(Input::Recovered { containers }).is_ok()
+    }
+
     /// Runs until a checkpoint fails.
-    pub async fn run(self, recovered: Vec<RecoveredContainer>) -> Result<(), ServiceError> {
-        // The channel is empty and its receiver is ours: there is room.
-        let _ = self.world.inputs.try_send(Input::Recovered { containers: recovered });
+    pub async fn run(self) -> Result<(), ServiceError> {
         shell::run(self.brain, self.world, self.inputs, self.clock, Limits::default()).await
     }
 }
@@ -226,9 +232,9 @@ impl World<Agent> for AgentWorld {
         &mut self,
         writes: Vec<Write>,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send + 'static {
-        let writes: Vec<LocalWrite> = writes.iter().filter_map(encode).collect();
+        let writes: Option<Vec<LocalWrite>> = writes.iter().map(encode).collect();
         let checkpoint = self.checkpoint.clone();
-        async move { checkpoint.apply(writes).await.map_err(ServiceError::Commit) }
+        async move { checkpoint.apply(writes.ok_or(ServiceError::Encode)?).await.map_err(ServiceError::Commit) }
     }
 
     fn effect(&mut self, effect: Effect) {
@@ -237,8 +243,10 @@ impl World<Agent> for AgentWorld {
                 let mut streams = self.streams.lock();
                 let sent = streams.get(&conn).is_some_and(|stream| stream.try_send(message));
                 if !sent && let Some(stream) = streams.remove(&conn) {
-                    tracing::warn!("closing the stream to the master: its queue is full");
-                    stream.close("its queue at the agent is full");
+                    tracing::warn!(
+                        "closing the stream to the master: its queue is full, or a message is larger than a frame"
+                    );
+                    stream.close("its queue at the agent is full, or a message is larger than a frame");
                 }
             }
             Effect::Launch(launch) => self.containers.launch(*launch, self.inputs.clone()),

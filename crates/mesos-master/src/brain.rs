@@ -79,6 +79,19 @@ pub struct Master {
     next_offer: u64,
 }
 
+/// Longest id that an agent may name, in bytes.
+pub const AGENT_ID_LENGTH_MAX: usize = 255;
+
+/// Why an agent's description cannot be taken.
+fn agent_problem(info: &AgentInfo) -> Option<String> {
+    let id = info.id.as_ref()?.as_str();
+    let unusable =
+        id.is_empty() || id.len() > AGENT_ID_LENGTH_MAX || id.contains(|c: char| c.is_control() || c == '/');
+    unusable.then(|| {
+        format!("agent id {id:?} is not one: 1 to {AGENT_ID_LENGTH_MAX} bytes without slash or control")
+    })
+}
+
 pub(crate) fn scalars(resources: &Resources) -> Resources {
     resources.filter(|resource| matches!(resource.value, ResourceValue::Scalar(_)))
 }
@@ -168,6 +181,10 @@ impl Master {
         tasks: Vec<TaskRecord>,
         out: &mut Out,
     ) {
+        if let Some(problem) = agent_problem(&info) {
+            out.effect(Effect::CloseAgent { conn, reason: problem });
+            return;
+        }
         let Some(id) = self.choose_agent_id(&info) else {
             let limit = self.config.limits.agents_max;
             let reason = format!("the master already has {limit} agents, its limit agents_max");
@@ -197,8 +214,9 @@ impl Master {
     /// The id the agent names, that of the agent at the same address, or a new one;
     /// `None` at the limit.
     fn choose_agent_id(&mut self, info: &AgentInfo) -> Option<AgentId> {
+        let full = self.agents.len() >= self.config.limits.agents_max;
         if let Some(id) = &info.id {
-            return Some(id.clone());
+            return (!full || self.agents.contains_key(id)).then(|| id.clone());
         }
         // Only one process has this address: an agent that lost its id, or never heard it.
         // What ran there before is not in its registration, and is settled by that.
@@ -211,7 +229,7 @@ impl Master {
         if let Some(agent) = self.agents.values().find(same_place) {
             return Some(agent.id.clone());
         }
-        if self.agents.len() >= self.config.limits.agents_max {
+        if full {
             return None;
         }
         let id = AgentId::new(format!("{}-S{}", self.config.master_id, self.next_agent));
@@ -221,6 +239,10 @@ impl Master {
 
     /// Makes the agent connected by this stream and durable as admitted.
     fn admit(&mut self, now: Time, conn: ConnId, id: &AgentId, info: AgentInfo, out: &mut Out) {
+        // One stream speaks for one agent.
+        if self.agent_conns.get(&conn).is_some_and(|former| former != id) {
+            self.agent_closed(now, conn, out);
+        }
         let known = self.agents.contains_key(id);
         if known {
             self.counters.agent_reregistrations += 1;
@@ -428,6 +450,11 @@ impl Master {
             self.counters.status_updates_invalid += 1;
             let message = MasterToAgent::ShutdownFramework { framework_id: key.0 };
             out.effect(Effect::ToAgent { conn, message });
+            return;
+        }
+        let elsewhere = self.frameworks.get(&key.0).and_then(|framework| framework.tasks.get(&key.1));
+        if elsewhere.is_some_and(|place| *place != id) {
+            self.counters.status_updates_invalid += 1;
             return;
         }
         self.counters.status_updates_valid += 1;

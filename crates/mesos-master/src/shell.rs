@@ -23,8 +23,9 @@ use crate::view::MasterView;
 
 /// Inputs that wait for the brain; senders wait when it is full.
 pub const INPUTS_MAX: usize = 4_096;
-/// Events that wait for one scheduler.
-pub const SCHEDULER_EVENTS_MAX: usize = 16_384;
+/// Events that wait for one scheduler: room for two answers on each of the most
+/// tasks that one may have.
+pub const SCHEDULER_EVENTS_MAX: usize = 524_288;
 
 /// Where the records of agents lie.
 pub const AGENT_PREFIX: &str = "mesos/agents/";
@@ -41,6 +42,8 @@ pub trait AgentStream: Send {
 pub enum ServiceError {
     #[error("storing the agents' records")]
     Commit(#[source] store::CommitError),
+    #[error("the record of agent {agent} cannot be written: its id or description is not storable")]
+    Encode { agent: String },
     #[error("reading the agents' records")]
     Load(#[source] store::ReadError),
     #[error(
@@ -72,6 +75,7 @@ pub struct Handle {
 #[derive(Clone)]
 pub struct SchedulerCaller {
     inputs: mpsc::Sender<Input>,
+    streams: Arc<Streams>,
     conn: ConnId,
 }
 
@@ -81,7 +85,9 @@ impl SchedulerCaller {
         self.inputs.send(Input::Scheduler { conn: self.conn, call }).await.is_ok()
     }
 
+    /// Ends its events too.
     pub async fn close(self) {
+        lock(&self.streams.schedulers).remove(&self.conn);
         // The master being gone already is the same.
         let _ = self.inputs.send(Input::SchedulerClosed { conn: self.conn }).await;
     }
@@ -98,6 +104,11 @@ impl AgentInput {
     /// Waits while the master is busy; false when it is gone.
     pub async fn message(&self, message: AgentToMaster) -> bool {
         self.inputs.send(Input::Agent { conn: self.conn, message }).await.is_ok()
+    }
+
+    /// Resolves when the term is over: nobody listens any more.
+    pub async fn ended(&self) {
+        self.inputs.closed().await;
     }
 
     pub async fn closed(self) {
@@ -125,7 +136,7 @@ impl Handle {
         let conn = self.number();
         let (sender, events) = mpsc::channel(SCHEDULER_EVENTS_MAX);
         lock(&self.streams.schedulers).insert(conn, sender);
-        (SchedulerCaller { inputs: self.inputs.clone(), conn }, events)
+        (SchedulerCaller { inputs: self.inputs.clone(), streams: self.streams.clone(), conn }, events)
     }
 
     fn number(&self) -> ConnId {
@@ -205,15 +216,13 @@ struct MasterWorld {
     streams: Arc<Streams>,
 }
 
-fn encode(write: &Write) -> Option<store::Write> {
-    match write {
-        Write::PutAgent(record) => {
-            let id = record.info.id.as_ref()?;
-            let key = Key::new(format!("{AGENT_PREFIX}{id}")).ok()?;
-            let value = serde_json::to_vec(record).ok()?.into();
-            Some(store::Write::Put { key, value })
-        }
-    }
+fn encode(write: &Write) -> Result<store::Write, ServiceError> {
+    let Write::PutAgent(record) = write;
+    let agent = || record.info.id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let refused = || ServiceError::Encode { agent: agent() };
+    let key = Key::new(format!("{AGENT_PREFIX}{}", agent())).map_err(|_| refused())?;
+    let value = serde_json::to_vec(record).map_err(|_| refused())?.into();
+    Ok(store::Write::Put { key, value })
 }
 
 impl World<Master> for MasterWorld {
@@ -223,10 +232,12 @@ impl World<Master> for MasterWorld {
         &mut self,
         writes: Vec<Write>,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send + 'static {
-        let writes = writes.iter().filter_map(encode).collect();
-        let txn = Txn { checks: Vec::new(), writes, term: Some(self.term) };
-        let store = self.store.clone();
-        async move { store.commit(txn).await.map(|_| ()).map_err(ServiceError::Commit) }
+        let encoded: Result<Vec<store::Write>, ServiceError> = writes.iter().map(encode).collect();
+        let (store, term) = (self.store.clone(), self.term);
+        async move {
+            let txn = Txn { checks: Vec::new(), writes: encoded?, term: Some(term) };
+            store.commit(txn).await.map(|_| ()).map_err(ServiceError::Commit)
+        }
     }
 
     fn effect(&mut self, effect: Effect) {
@@ -235,8 +246,11 @@ impl World<Master> for MasterWorld {
                 let mut agents = lock(&self.streams.agents);
                 let sent = agents.get(&conn).is_some_and(|stream| stream.try_send(message));
                 if !sent && let Some(stream) = agents.remove(&conn) {
-                    tracing::warn!(conn = conn.0, "closing an agent's stream: its queue is full");
-                    stream.close("its queue at the master is full");
+                    tracing::warn!(
+                        conn = conn.0,
+                        "closing an agent's stream: its queue is full, or a message is larger than a frame"
+                    );
+                    stream.close("its queue at the master is full, or a message is larger than a frame");
                 }
             }
             Effect::ToScheduler { conn, event } => {

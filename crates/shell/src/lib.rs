@@ -58,13 +58,20 @@ pub struct Limits {
     pub inputs_per_turn: usize,
     /// Writes of one group commit (a single step's are never split).
     pub writes_per_commit: usize,
+    /// Steps that wait for a commit under way; then inputs wait in their queue.
+    pub steps_waiting_max: usize,
     /// Least time between two snapshots.
     pub publish_interval: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { inputs_per_turn: 256, writes_per_commit: 1_024, publish_interval: Duration::from_millis(20) }
+        Self {
+            inputs_per_turn: 256,
+            writes_per_commit: 1_024,
+            steps_waiting_max: 16_384,
+            publish_interval: Duration::from_millis(20),
+        }
     }
 }
 
@@ -112,7 +119,7 @@ where
                     }
                 }
             }
-            count = inputs.recv_many(&mut taken, limits.inputs_per_turn) => {
+            count = inputs.recv_many(&mut taken, limits.inputs_per_turn), if waiting.len() < limits.steps_waiting_max => {
                 if count == 0 {
                     return finish(world, waiting, in_flight).await;
                 }

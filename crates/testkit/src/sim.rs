@@ -520,7 +520,8 @@ impl World {
             version: "1.7.3".to_owned(),
         };
         let limits = mesos_agent::config::AgentLimits::default();
-        let config = AgentConfig { info, work_dir: "/var/lib/mesos/slave".to_owned(), limits };
+        let config =
+            AgentConfig { info, work_dir: "/var/lib/mesos/slave".to_owned(), switch_user: true, limits };
         let rng = Rng::new(self.rng.next_u64());
         let records = node.disk.records();
         let containers = node.recovered();

@@ -94,6 +94,7 @@ async fn a_command_runs_with_its_environment_and_limits() {
     sandbox_cannot_be_left(&cluster, &task).await;
     cluster.remove("/shop/web").await;
     assert!(task_pids(task["id"].as_str().unwrap()).is_empty(), "the task's processes are left");
+    another_user_runs_it(&cluster).await;
     memory_limit_holds(&cluster).await;
     cluster.no_container_left().await;
     cluster.down();
@@ -106,6 +107,38 @@ async fn sandbox_cannot_be_left(cluster: &Cluster, task: &Value) {
             cluster.call(Method::GET, &format!("/agent/{agent}/files/read?path={path}&offset=0"), None).await;
         assert!(status.is_client_error(), "{path}: {status} {text}");
         assert!(!text.contains("root:"), "{path} shows a file outside: {text}");
+    }
+}
+
+async fn another_user_runs_it(cluster: &Cluster) {
+    let mut nobody = app("/nobody", "id -un > who; cat who; exec sleep 1000");
+    nobody["user"] = json!("nobody");
+    cluster.add(nobody).await;
+    let task = cluster.running("/nobody", 1).await.remove(0);
+    cluster
+        .wait("its user's name", async || {
+            (cluster.file(&task, "stdout").await.trim() == "nobody").then_some(())
+        })
+        .await;
+    cluster.remove("/nobody").await;
+    // Too large for a checkpoint: refused with the figures, and the agent goes on.
+    let mut large = app("/large-args", "x");
+    large["cmd"] = serde_json::Value::Null;
+    large["args"] = json!(["/bin/echo", "x".repeat(600_000)]);
+    large["backoffSeconds"] = json!(3600);
+    let (status, text) =
+        cluster.call(Method::POST, "/service/marathon/v2/apps", Some(large.to_string())).await;
+    if status == StatusCode::CREATED {
+        let failure = cluster
+            .wait("/large-args to fail", async || {
+                let app = cluster.get("/service/marathon/v2/apps/large-args").await;
+                app["app"]["lastTaskFailure"].as_object().cloned()
+            })
+            .await;
+        assert!(failure["message"].as_str().unwrap().contains("bytes"), "{failure:?}");
+        cluster.remove("/large-args").await;
+    } else {
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
     }
 }
 

@@ -13,7 +13,6 @@ use model::{
 use scheduler::{Constraint, Demand, Match, Operator, PortDemand};
 
 use super::Marathon;
-use crate::config::Config;
 use crate::definition::AppDefinition;
 use crate::definition::app::{EnvValue, Protocol};
 use crate::state::Instance;
@@ -115,7 +114,7 @@ impl Marathon {
             name: definition.id.task_name(),
             agent_id: offer.agent_id.clone(),
             resources: found.resources,
-            command: command(definition, environment, &self.config),
+            command: command(definition, environment),
             container: definition.image().map(|image| ContainerInfo {
                 image: Some(image.to_owned()),
                 force_pull: definition
@@ -134,8 +133,9 @@ impl Marathon {
     }
 }
 
-fn command(definition: &AppDefinition, environment: Vec<(String, String)>, config: &Config) -> CommandInfo {
-    let user = Some(definition.user.clone().unwrap_or_else(|| config.user.clone()));
+fn command(definition: &AppDefinition, environment: Vec<(String, String)>) -> CommandInfo {
+    // None: the framework's user.
+    let user = definition.user.clone();
     match &definition.cmd {
         Some(cmd) => {
             CommandInfo { shell: true, value: Some(cmd.clone()), arguments: Vec::new(), environment, user }
