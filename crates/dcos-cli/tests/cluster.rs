@@ -27,8 +27,8 @@ const STATE: &str = r#"{"id":"m-1","hostname":"10.0.0.1","pid":"master@10.0.0.1:
  "completed_frameworks":[{"id":"H","name":"old","hostname":"h","active":false,"tasks":[],"completed_tasks":[]}]}"#;
 
 const AGENT: &str = r#"{"id":"a-S1","frameworks":[{"id":"F","executors":[
-   {"id":"web.2","container":"c2","directory":"/work/web.2/runs/c2"}],"completed_executors":[
-   {"id":"web.1","container":"c1","directory":"/work/web.1/runs/c1"}]}]}"#;
+   {"id":"web.2","container":"c2","directory":"/sandboxes/web.2/runs/c2"}],"completed_executors":[
+   {"id":"web.1","container":"c1","directory":"/sandboxes/web.1/runs/c1"}]}]}"#;
 
 /// A cluster with files: `(agent path of the file, content)`, growing on demand.
 struct Files(Mutex<Vec<(String, Vec<u8>)>>);
@@ -126,11 +126,11 @@ fn tasks_are_listed_and_filtered() {
 fn logs_print_the_last_lines() {
     let many: String = (1..=30_000).map(|n| format!("line {n}\n")).collect();
     let stub = stub_with(&[
-        ("/work/web.2/runs/c2/stdout", "one\ntwo\nthree\n"),
-        ("/work/web.2/runs/c2/big", &many),
-        ("/work/web.2/runs/c2/open", "no end"),
-        ("/work/web.2/runs/c2/empty", ""),
-        ("/work/web.1/runs/c1/stdout", "last words\n"),
+        ("/sandboxes/web.2/runs/c2/stdout", "one\ntwo\nthree\n"),
+        ("/sandboxes/web.2/runs/c2/big", &many),
+        ("/sandboxes/web.2/runs/c2/open", "no end"),
+        ("/sandboxes/web.2/runs/c2/empty", ""),
+        ("/sandboxes/web.1/runs/c1/stdout", "last words\n"),
     ]);
     stub.dcos(&["task", "log", "web.2"]).is(0, "one\ntwo\nthree\n", "");
     stub.dcos(&["task", "log", "web.2", "--lines", "2"]).is(0, "two\nthree\n", "");
@@ -156,9 +156,10 @@ fn logs_of_several_tasks_say_whose_lines_follow() {
     let state = STATE.replace("db.1", "web.3").replace("a-S0", "a-S1");
     let agent = AGENT.replace(
         r#""executors":["#,
-        r#""executors":[{"id":"web.3","container":"c3","directory":"/work/web.3/runs/c3"},"#,
+        r#""executors":[{"id":"web.3","container":"c3","directory":"/sandboxes/web.3/runs/c3"},"#,
     );
-    let files = [("/work/web.2/runs/c2/stdout", "two\n"), ("/work/web.3/runs/c3/stdout", "three\n")];
+    let files =
+        [("/sandboxes/web.2/runs/c2/stdout", "two\n"), ("/sandboxes/web.3/runs/c3/stdout", "three\n")];
     let files =
         Files(Mutex::new(files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).to_vec()));
     let stub = Stub::start(
@@ -191,7 +192,7 @@ fn a_sandbox_has_a_virtual_path() {
 
 #[test]
 fn a_log_is_followed() {
-    let files = Files(Mutex::new(vec![("/work/web.2/runs/c2/stdout".into(), b"one\n".to_vec())]));
+    let files = Files(Mutex::new(vec![("/sandboxes/web.2/runs/c2/stdout".into(), b"one\n".to_vec())]));
     let files = std::sync::Arc::new(files);
     let shared = std::sync::Arc::clone(&files);
     let stub = Stub::start(
@@ -218,13 +219,13 @@ fn a_log_is_followed() {
 
 #[test]
 fn sandboxes_are_listed() {
-    let browse = r#"[{"gid":"root","mode":"-rw-r--r--","mtime":1530000000,"nlink":1,"path":"/work/web.2/runs/c2/stderr","size":0,"uid":"root"},
-        {"gid":"root","mode":"-rw-r--r--","mtime":1530000000,"nlink":1,"path":"/work/web.2/runs/c2/stdout","size":12,"uid":"root"}]"#;
+    let browse = r#"[{"gid":"root","mode":"-rw-r--r--","mtime":1530000000,"nlink":1,"path":"/sandboxes/web.2/runs/c2/stderr","size":0,"uid":"root"},
+        {"gid":"root","mode":"-rw-r--r--","mtime":1530000000,"nlink":1,"path":"/sandboxes/web.2/runs/c2/stdout","size":12,"uid":"root"}]"#;
     let stub = Stub::new(&[
         ("GET /mesos/state", 200, STATE),
         ("GET /agent/a-S1/state", 200, AGENT),
-        ("GET /agent/a-S1/files/browse?path=/work/web.2/runs/c2", 200, browse),
-        ("GET /agent/a-S1/files/browse?path=/work/web.2/runs/c2/no", 404, ""),
+        ("GET /agent/a-S1/files/browse?path=/sandboxes/web.2/runs/c2", 200, browse),
+        ("GET /agent/a-S1/files/browse?path=/sandboxes/web.2/runs/c2/no", 404, ""),
     ]);
     stub.dcos(&["task", "ls", "web.2"]).is(0, "stderr  stdout\n", "");
     stub.dcos(&["task", "ls", "web.2", "--long"]).is(

@@ -1,19 +1,15 @@
 //! Keys and bytes of the durable state.
 //!
-//! One small object per key, JSON inside an envelope `{"v":1,"is":…}`. Readers
-//! ignore keys inside `is` that they do not know, and default those that are
-//! missing where the type says so, so that a version reads what its
-//! predecessor wrote.
+//! One small object per key, in the envelope of [`store::envelope`].
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use store::envelope::{self, EnvelopeError};
 
 use crate::state::{Record, Write};
 
 /// All keys of Marathon begin so.
 pub const PREFIX: &str = "marathon/";
-/// The format that this version writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
 
 const FRAMEWORK_ID: &str = "marathon/framework-id";
 const APPS: &str = "marathon/apps";
@@ -22,35 +18,13 @@ const INSTANCES: &str = "marathon/instances/";
 const DEPLOYMENTS: &str = "marathon/deployments/";
 const FAILURES: &str = "marathon/failures";
 
-#[derive(Serialize)]
-struct Envelope<'a, T> {
-    v: u32,
-    is: &'a T,
-}
-
-#[derive(Deserialize)]
-struct Opened<T> {
-    is: T,
-}
-
-#[derive(Deserialize)]
-struct Format {
-    v: u32,
-}
-
 /// Why stored bytes are no record of ours.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("key {key} is of no kind that this version knows")]
     Kind { key: String },
-    #[error("record {key} has format {found}, this version reads up to {FORMAT}; start a newer version")]
-    Newer { key: String, found: u32 },
-    #[error("record {key} cannot be read")]
-    Content {
-        key: String,
-        #[source]
-        source: serde_json::Error,
-    },
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
 }
 
 impl Write {
@@ -77,11 +51,11 @@ impl Write {
     /// `None` deletes the key.
     pub fn value(&self) -> Result<Option<Vec<u8>>, serde_json::Error> {
         match self {
-            Self::PutFrameworkId(id) => seal(id),
-            Self::PutApp(definition) | Self::PutVersion(definition) => seal(&**definition),
-            Self::PutInstance(instance) => seal(&**instance),
-            Self::PutDeployment(deployment) => seal(&**deployment),
-            Self::PutTaskFailure(failure) => seal(&**failure),
+            Self::PutFrameworkId(id) => sealed(id),
+            Self::PutApp(definition) | Self::PutVersion(definition) => sealed(&**definition),
+            Self::PutInstance(instance) => sealed(&**instance),
+            Self::PutDeployment(deployment) => sealed(&**deployment),
+            Self::PutTaskFailure(failure) => sealed(&**failure),
             Self::DeleteApp(_)
             | Self::DeleteVersion { .. }
             | Self::DeleteInstance(_)
@@ -111,16 +85,10 @@ impl Record {
     }
 }
 
-fn seal<T: Serialize>(value: &T) -> Result<Option<Vec<u8>>, serde_json::Error> {
-    serde_json::to_vec(&Envelope { v: FORMAT, is: value }).map(Some)
+fn sealed<T: Serialize>(record: &T) -> Result<Option<Vec<u8>>, serde_json::Error> {
+    envelope::seal(record).map(Some)
 }
 
 fn open<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, RecordError> {
-    let content = |source| RecordError::Content { key: key.to_owned(), source };
-    let format: Format = serde_json::from_slice(value).map_err(content)?;
-    if format.v > FORMAT {
-        return Err(RecordError::Newer { key: key.to_owned(), found: format.v });
-    }
-    let opened: Opened<T> = serde_json::from_slice(value).map_err(content)?;
-    Ok(opened.is)
+    Ok(envelope::open(key, value)?)
 }

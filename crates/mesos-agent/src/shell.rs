@@ -13,6 +13,7 @@ use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::{AgentId, FrameworkInfo, Output, Rng, Time};
 use shell::{Brain, Clock, Limits, World};
 use store::Key;
+use store::envelope::{self, EnvelopeError};
 use store::local::{LocalError, LocalHandle, LocalWrite};
 use tokio::sync::{mpsc, watch};
 
@@ -49,8 +50,12 @@ pub enum ServiceError {
     Commit(#[source] LocalError),
     #[error("a checkpoint record cannot be written: its key is not storable")]
     Encode,
-    #[error("the checkpoint's record {key} cannot be read: {why}; move the file away to join as a new agent")]
-    Record { key: String, why: String },
+    #[error("understanding the checkpoint; move the file away to join as a new agent")]
+    Record(#[source] EnvelopeError),
+    #[error(
+        "checkpoint key {key} is of no kind that this version knows; move the file away to join as a new agent"
+    )]
+    Kind { key: String },
 }
 
 #[derive(Default)]
@@ -193,7 +198,7 @@ const TASKS: &str = "tasks/";
 /// `None` only for what cannot be: the ids in keys were checked by the master,
 /// and plain data always encodes.
 fn put<T: serde::Serialize>(key: String, value: &T) -> Option<LocalWrite> {
-    Some(LocalWrite::Put { key: Key::new(key).ok()?, value: serde_json::to_vec(value).ok()?.into() })
+    Some(LocalWrite::Put { key: Key::new(key).ok()?, value: envelope::seal(value).ok()?.into() })
 }
 
 fn delete(key: String) -> Option<LocalWrite> {
@@ -211,18 +216,16 @@ fn encode(write: &Write) -> Option<LocalWrite> {
 }
 
 fn decode(key: &str, value: &[u8]) -> Result<Record, ServiceError> {
-    let bad = |why: String| ServiceError::Record { key: key.to_owned(), why };
-    if key == ID_KEY {
-        serde_json::from_slice::<AgentId>(value).map(Record::AgentId).map_err(|error| bad(error.to_string()))
+    let opened = if key == ID_KEY {
+        envelope::open::<AgentId>(key, value).map(Record::AgentId)
     } else if key.starts_with(FRAMEWORKS) {
-        let info: FrameworkInfo = serde_json::from_slice(value).map_err(|error| bad(error.to_string()))?;
-        Ok(Record::Framework(Box::new(info)))
+        envelope::open::<FrameworkInfo>(key, value).map(|info| Record::Framework(Box::new(info)))
     } else if key.starts_with(TASKS) {
-        let task: AgentTask = serde_json::from_slice(value).map_err(|error| bad(error.to_string()))?;
-        Ok(Record::Task(Box::new(task)))
+        envelope::open::<AgentTask>(key, value).map(|task| Record::Task(Box::new(task)))
     } else {
-        Err(bad("its key is none of this version's".to_owned()))
-    }
+        return Err(ServiceError::Kind { key: key.to_owned() });
+    };
+    opened.map_err(ServiceError::Record)
 }
 
 impl World<Agent> for AgentWorld {

@@ -13,6 +13,7 @@ use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::scheduler_api::{SchedulerCall, SchedulerEvent};
 use model::{Output, Rng, Time};
 use shell::{Brain, Clock, Limits, World};
+use store::envelope::{self, EnvelopeError};
 use store::{Key, Store, Term, Txn};
 use tokio::sync::mpsc;
 
@@ -46,10 +47,8 @@ pub enum ServiceError {
     Encode { agent: String },
     #[error("reading the agents' records")]
     Load(#[source] store::ReadError),
-    #[error(
-        "the record under {key} cannot be read: {why}; restore the store from a backup or remove this key"
-    )]
-    Record { key: String, why: String },
+    #[error("understanding the agents' records")]
+    Record(#[source] EnvelopeError),
 }
 
 #[derive(Default)]
@@ -164,9 +163,8 @@ impl Service {
         let snapshot = store.range(AGENT_PREFIX).await.map_err(ServiceError::Load)?;
         let mut records = Vec::with_capacity(snapshot.entries.len());
         for entry in snapshot.entries {
-            let record: AgentRecord = serde_json::from_slice(entry.value.as_slice()).map_err(|error| {
-                ServiceError::Record { key: entry.key.as_str().to_owned(), why: error.to_string() }
-            })?;
+            let opened = envelope::open(entry.key.as_str(), entry.value.as_slice());
+            let record: AgentRecord = opened.map_err(ServiceError::Record)?;
             records.push(record);
         }
         let now = clock.now();
@@ -221,7 +219,7 @@ fn encode(write: &Write) -> Result<store::Write, ServiceError> {
     let agent = || record.info.id.as_ref().map(ToString::to_string).unwrap_or_default();
     let refused = || ServiceError::Encode { agent: agent() };
     let key = Key::new(format!("{AGENT_PREFIX}{}", agent())).map_err(|_| refused())?;
-    let value = serde_json::to_vec(record).map_err(|_| refused())?.into();
+    let value = envelope::seal(record).map_err(|_| refused())?.into();
     Ok(store::Write::Put { key, value })
 }
 

@@ -16,6 +16,7 @@
 
 mod config;
 mod disk;
+pub mod envelope;
 mod key;
 mod leadership;
 pub mod local;
