@@ -167,3 +167,53 @@ async fn a_lost_machine_is_replaced_and_its_duplicates_end() {
     cluster.running("/one", 1).await;
     cluster.down();
 }
+
+/// Below what the store wants free (64 MiB), above what an agent needs.
+const LEFT_FREE_MIB: u64 = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_changes_and_stops_nothing() {
+    if !is_root() {
+        crate::support::skip("a disk of its own needs root");
+        return;
+    }
+    let mut cluster = Cluster::up_on_disk("full", 256, &["--agents", "1", "--public-agents", "0"]).await;
+    cluster.add(app("/web", "exec sleep 1000")).await;
+    let task = cluster.running("/web", 1).await.remove(0);
+    let (pid, daemon) = (cluster.task_pid(&task), cluster.pid("master1"));
+    let started = start_time(pid);
+
+    let ballast = cluster.data().join("ballast");
+    fill(&ballast, &cluster.data());
+    let (status, answer) = cluster
+        .call(Method::POST, "/service/marathon/v2/apps", Some(app("/more", "exec sleep 1000").to_string()))
+        .await;
+    assert!(status.is_server_error(), "{status} {answer}");
+    assert_eq!(start_time(pid), started, "the task must not notice");
+
+    // Room again: the same process leads a new term, the idle agent comes by itself.
+    std::fs::remove_file(&ballast).unwrap();
+    cluster
+        .wait("the master to lead again with its agent", async || {
+            let slaves = cluster.get("/mesos/slaves").await;
+            (slaves["slaves"].as_array()?.iter().filter(|slave| slave["active"] == true).count() == 1)
+                .then_some(())
+        })
+        .await;
+    assert_eq!(cluster.pid("master1"), daemon, "a refused commit must not end the daemon");
+    assert_eq!(cluster.running("/web", 1).await[0]["id"], task["id"]);
+    let (status, _) = cluster.call(Method::GET, "/service/marathon/v2/apps/more", None).await;
+    assert_eq!(status.as_u16(), 404, "what was refused must not come alive later");
+    cluster.add(app("/more", "exec sleep 1000")).await;
+    cluster.running("/more", 1).await;
+    assert_eq!(start_time(pid), started);
+    cluster.down();
+}
+
+fn fill(ballast: &std::path::Path, disk: &std::path::Path) {
+    let output = std::process::Command::new("df").args(["--output=avail", "-m"]).arg(disk).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let free: u64 = text.lines().nth(1).and_then(|line| line.trim().parse().ok()).unwrap();
+    let size = usize::try_from((free - LEFT_FREE_MIB) * 1024 * 1024).unwrap();
+    std::fs::write(ballast, vec![0; size]).unwrap();
+}

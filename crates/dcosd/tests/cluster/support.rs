@@ -37,6 +37,8 @@ pub struct Cluster {
     data: tempfile::TempDir,
     client: Client,
     down: bool,
+    /// The data lies on a file system of its own.
+    mounted: bool,
 }
 
 fn free_port() -> u16 {
@@ -44,7 +46,8 @@ fn free_port() -> u16 {
 }
 
 impl Cluster {
-    pub async fn up(name: &str, options: &[&str]) -> Self {
+    /// Named and placed, nothing started.
+    async fn prepared(name: &str) -> Self {
         let name = format!("{name}{}", std::process::id());
         // The second of several tests in one process finds it installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -52,18 +55,46 @@ impl Cluster {
         let port = free_port().to_string();
         let home = data.path().join("home");
         std::fs::create_dir_all(&home).unwrap();
-        let cluster = Self {
+        Self {
             _turn: TURN.lock().await,
             name,
             url: format!("http://127.0.0.1:{port}"),
             client: Client::builder().timeout(Duration::from_secs(30)).build().unwrap(),
             data,
             down: false,
-        };
-        let mut arguments = vec!["up", "--port", &port];
-        arguments.extend(options);
-        cluster.dev(&arguments);
+            mounted: false,
+        }
+    }
+
+    pub async fn up(name: &str, options: &[&str]) -> Self {
+        let cluster = Self::prepared(name).await;
+        let port = cluster.port();
+        cluster.start(&port, options);
         cluster
+    }
+
+    /// With all its data on a small disk of its own, which the test may fill.
+    pub async fn up_on_disk(name: &str, mib: u32, options: &[&str]) -> Self {
+        let mut cluster = Self::prepared(name).await;
+        let at = cluster.data();
+        std::fs::create_dir_all(&at).unwrap();
+        let size = format!("size={mib}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).status();
+        assert!(mounted.unwrap().success(), "mounting a tmpfs on {}", at.display());
+        cluster.mounted = true;
+        let port = cluster.port();
+        cluster.start(&port, options);
+        cluster
+    }
+
+    fn port(&self) -> String {
+        self.url.rsplit_once(':').map(|(_, port)| port.to_owned()).unwrap()
+    }
+
+    fn start(&self, port: &str, options: &[&str]) {
+        let mut arguments = vec!["up", "--port", port];
+        arguments.extend(options);
+        self.dev(&arguments);
     }
 
     pub fn data(&self) -> PathBuf {
@@ -286,6 +317,9 @@ impl Drop for Cluster {
             let _ = self.dev_output(&["down"]);
         } else {
             self.down();
+        }
+        if self.mounted {
+            let _ = Command::new("umount").arg(self.data()).status();
         }
     }
 }
