@@ -108,7 +108,7 @@ pub struct Agent {
     recovered: bool,
     halted: bool,
     pub(crate) frameworks: BTreeMap<FrameworkId, FrameworkInfo>,
-    pub(crate) tasks: BTreeMap<TaskKey, AgentTask>,
+    pub(crate) tasks: BTreeMap<TaskKey, Arc<AgentTask>>,
     by_container: BTreeMap<ContainerId, TaskKey>,
     /// Answers for tasks we never had, until acknowledged.
     pub(crate) strangers: BTreeMap<TaskKey, TaskStatus>,
@@ -145,7 +145,7 @@ impl Agent {
                 }
                 Record::Task(task) => {
                     agent.by_container.insert(task.container_id.clone(), task.key());
-                    agent.tasks.insert(task.key(), *task);
+                    agent.tasks.insert(task.key(), task);
                 }
             }
         }
@@ -346,7 +346,7 @@ impl Agent {
             task.info.command = model::CommandInfo::default();
             task.info.labels.clear();
         }
-        self.tasks.insert(key.clone(), task);
+        self.tasks.insert(key.clone(), Arc::new(task));
         match launch {
             Ok(launch) => {
                 self.report(now, &key, TaskState::Starting, Source::Executor, None, None, out);
@@ -428,7 +428,8 @@ impl Agent {
             out.effect(Effect::Destroy { id: id.clone() });
             return;
         };
-        let Some(task) = self.tasks.get_mut(&key) else { return };
+        let Some(slot) = self.tasks.get_mut(&key) else { return };
+        let task = Arc::make_mut(slot);
         if task.phase == Phase::Ended {
             return;
         }
@@ -438,7 +439,7 @@ impl Agent {
         if first && task.kill.is_none() {
             self.report(now, &key, TaskState::Running, Source::Executor, None, None, out);
         } else if first {
-            out.write(Write::PutTask(Box::new(task.clone())));
+            out.write(Write::PutTask(slot.clone()));
         }
         // A kill from before the start, or from before a restart of this process, is carried on.
         let kill = self.tasks.get(&key).and_then(|task| task.kill.clone());
@@ -490,7 +491,8 @@ impl Agent {
         message: String,
         out: &mut Out,
     ) {
-        let Some(task) = self.tasks.get_mut(key) else { return };
+        let Some(slot) = self.tasks.get_mut(key) else { return };
+        let task = Arc::make_mut(slot);
         self.by_container.remove(&task.container_id);
         if task.kill.as_ref().is_some_and(|kill| kill.silent) {
             task.phase = Phase::Ended;
@@ -505,10 +507,11 @@ impl Agent {
 
     fn kill_task(&mut self, now: Time, key: TaskKey, policy: Option<KillPolicy>, out: &mut Out) {
         let grace_default = self.config.limits.kill_grace_ms;
-        let Some(task) = self.tasks.get_mut(&key) else {
+        let Some(slot) = self.tasks.get_mut(&key) else {
             self.report_stranger(now, key, Reason::ExecutorTerminated, "Cannot find executor", out);
             return;
         };
+        let task = Arc::make_mut(slot);
         if task.phase == Phase::Ended {
             return;
         }
@@ -524,23 +527,25 @@ impl Agent {
         task.kill = Some(Kill { deadline, forced: launching, silent: false });
         let id = task.container_id.clone();
         if launching {
-            out.write(Write::PutTask(Box::new(task.clone())));
+            out.write(Write::PutTask(slot.clone()));
             out.effect(Effect::Destroy { id });
             return;
         }
         if self.framework_can(&key.0, Capability::TaskKillingState) {
             self.report(now, &key, TaskState::Killing, Source::Executor, None, None, out);
         } else if let Some(task) = self.tasks.get(&key) {
-            out.write(Write::PutTask(Box::new(task.clone())));
+            out.write(Write::PutTask(task.clone()));
         }
         out.effect(Effect::Terminate { id });
     }
 
     fn force_kills(&mut self, now: Time, out: &mut Out) {
         for task in self.tasks.values_mut() {
-            let Some(kill) = &mut task.kill else { continue };
-            if task.phase == Phase::Running && !kill.forced && kill.deadline <= now {
-                kill.forced = true;
+            let due = task.kill.as_ref().is_some_and(|kill| !kill.forced && kill.deadline <= now);
+            if task.phase == Phase::Running && due {
+                if let Some(kill) = &mut Arc::make_mut(task).kill {
+                    kill.forced = true;
+                }
                 out.effect(Effect::Destroy { id: task.container_id.clone() });
             }
         }
@@ -549,15 +554,16 @@ impl Agent {
     fn shutdown_framework(&mut self, now: Time, id: &FrameworkId, out: &mut Out) {
         let keys: Vec<TaskKey> = self.tasks.keys().filter(|key| key.0 == *id).cloned().collect();
         for key in keys {
-            let Some(task) = self.tasks.get_mut(&key) else { continue };
+            let Some(slot) = self.tasks.get_mut(&key) else { continue };
+            let task = Arc::make_mut(slot);
             if task.phase == Phase::Ended {
                 self.forget_task(&key, out);
                 continue;
             }
             task.kill = Some(Kill { deadline: now, forced: true, silent: true });
             task.updates.clear();
-            out.write(Write::PutTask(Box::new(task.clone())));
             out.effect(Effect::Destroy { id: task.container_id.clone() });
+            out.write(Write::PutTask(slot.clone()));
         }
         self.strangers.retain(|key, _| key.0 != *id);
         self.retries.retain(|key, _| key.0 != *id);
@@ -575,7 +581,7 @@ impl Agent {
 
     pub fn view(&self, now: Time) -> AgentView {
         let task_view =
-            |task: &AgentTask| TaskView { directory: self.sandbox_of(task), task: Arc::new(task.clone()) };
+            |task: &Arc<AgentTask>| TaskView { directory: self.sandbox_of(task), task: task.clone() };
         AgentView {
             id: self.id.clone(),
             info: self.config.info.clone(),
@@ -585,11 +591,7 @@ impl Agent {
             work_dir: self.config.work_dir.clone(),
             frameworks: self.frameworks.values().cloned().map(Arc::new).collect(),
             tasks: self.tasks.values().map(task_view).collect(),
-            completed: self
-                .completed
-                .iter()
-                .map(|task| TaskView { directory: self.sandbox_of(task), task: task.clone() })
-                .collect(),
+            completed: self.completed.iter().map(task_view).collect(),
         }
     }
 }

@@ -210,7 +210,7 @@ fn encode(write: &Write) -> Option<LocalWrite> {
         Write::PutAgentId(id) => put(ID_KEY.to_owned(), id),
         Write::PutFramework(info) => put(format!("{FRAMEWORKS}{}", info.id.as_ref()?), info),
         Write::DeleteFramework(id) => delete(format!("{FRAMEWORKS}{id}")),
-        Write::PutTask(task) => put(format!("{TASKS}{}/{}", task.framework_id, task.info.id), task),
+        Write::PutTask(task) => put(format!("{TASKS}{}/{}", task.framework_id, task.info.id), &**task),
         Write::DeleteTask((framework, task)) => delete(format!("{TASKS}{framework}/{task}")),
     }
 }
@@ -221,7 +221,7 @@ fn decode(key: &str, value: &[u8]) -> Result<Record, ServiceError> {
     } else if key.starts_with(FRAMEWORKS) {
         envelope::open::<FrameworkInfo>(key, value).map(|info| Record::Framework(Box::new(info)))
     } else if key.starts_with(TASKS) {
-        envelope::open::<AgentTask>(key, value).map(|task| Record::Task(Box::new(task)))
+        envelope::open::<AgentTask>(key, value).map(|task| Record::Task(Arc::new(task)))
     } else {
         return Err(ServiceError::Kind { key: key.to_owned() });
     };

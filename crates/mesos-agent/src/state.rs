@@ -1,6 +1,7 @@
 //! What the agent knows and what of it is checkpointed.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use model::{ContainerId, FrameworkId, FrameworkInfo, TaskId, TaskInfo, TaskState, TaskStatus, Time};
 use serde::{Deserialize, Serialize};
@@ -58,7 +59,7 @@ pub enum Write {
     PutAgentId(model::AgentId),
     PutFramework(Box<FrameworkInfo>),
     DeleteFramework(FrameworkId),
-    PutTask(Box<AgentTask>),
+    PutTask(Arc<AgentTask>),
     DeleteTask(TaskKey),
 }
 
@@ -66,7 +67,7 @@ pub enum Write {
 pub enum Record {
     AgentId(model::AgentId),
     Framework(Box<FrameworkInfo>),
-    Task(Box<AgentTask>),
+    Task(Arc<AgentTask>),
 }
 
 /// A container to start; the shell turns it into the runtime's own form.

@@ -4,6 +4,7 @@
 //! out with the acknowledgement. Retries double from 10 s to 10 min and start
 //! over at every registration (`apache/mesos` `src/slave/task_status_update_manager.cpp`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::agent_api::AgentToMaster;
@@ -29,7 +30,8 @@ impl Agent {
         let uuid = UpdateId(self.rng.next_u128());
         let ip = self.config.info.ip.clone();
         let agent_id = self.id.clone();
-        let Some(task) = self.tasks.get_mut(key) else { return };
+        let Some(slot) = self.tasks.get_mut(key) else { return };
+        let task = Arc::make_mut(slot);
         if task.state.is_terminal() {
             return;
         }
@@ -62,7 +64,7 @@ impl Agent {
         }
         task.updates.push_back(status);
         let first = task.updates.len() == 1;
-        out.write(Write::PutTask(Box::new(task.clone())));
+        out.write(Write::PutTask(slot.clone()));
         if first {
             self.send_head(now, key, out);
         }
@@ -115,7 +117,8 @@ impl Agent {
             self.retries.remove(key);
             return;
         }
-        let Some(task) = self.tasks.get_mut(key) else { return };
+        let Some(slot) = self.tasks.get_mut(key) else { return };
+        let task = Arc::make_mut(slot);
         if task.updates.front().is_none_or(|status| status.uuid != Some(uuid)) {
             return;
         }
@@ -125,7 +128,7 @@ impl Agent {
             self.forget_task(key, out);
             return;
         }
-        out.write(Write::PutTask(Box::new(task.clone())));
+        out.write(Write::PutTask(slot.clone()));
         self.send_head(now, key, out);
     }
 
@@ -135,7 +138,7 @@ impl Agent {
         self.retries.remove(key);
         out.write(Write::DeleteTask(key.clone()));
         out.effect(Effect::Forget { id: task.container_id.clone() });
-        self.completed.push_back(std::sync::Arc::new(task));
+        self.completed.push_back(task);
         while self.completed.len() > self.config.limits.completed_tasks_max {
             self.completed.pop_front();
         }

@@ -69,7 +69,7 @@ impl AgentDisk {
                 self.frameworks.remove(&id);
             }
             Write::PutTask(task) => {
-                self.tasks.insert(task.key(), *task);
+                self.tasks.insert(task.key(), (*task).clone());
             }
             Write::DeleteTask(key) => {
                 self.tasks.remove(&key);
@@ -81,7 +81,7 @@ impl AgentDisk {
         use mesos_agent::Record;
         let id = self.id.clone().map(Record::AgentId);
         let frameworks = self.frameworks.values().cloned().map(|info| Record::Framework(Box::new(info)));
-        let tasks = self.tasks.values().cloned().map(|task| Record::Task(Box::new(task)));
+        let tasks = self.tasks.values().cloned().map(|task| Record::Task(std::sync::Arc::new(task)));
         id.into_iter().chain(frameworks).chain(tasks).collect()
     }
 }
