@@ -5,7 +5,7 @@
 //! refine what the rest of the message says. Any other unknown number or case
 //! makes the message [`DecodeError::Unknown`].
 
-use model::agent_api::{AgentToMaster, MasterToAgent};
+use model::agent_api::{AgentToMaster, MasterToAgent, Registration};
 use model::scheduler_api::TaskRecord;
 use model::task::{ContainerStatus, DiscoveryPort};
 use model::{
@@ -27,11 +27,14 @@ impl TryFrom<AgentFrame> for AgentToMaster {
             Some(agent_frame::Message::Register(register)) => {
                 let wire::Register { version, version_oldest, info, frameworks, tasks } = *register;
                 versions(version, version_oldest).map_err(|error| error.inside("register"))?;
-                Ok(Self::Register {
-                    info: Box::new(present("register.info", info, agent_info)?),
+                Ok(Self::Register(Box::new(Registration {
+                    info: present("register.info", info, agent_info)?,
                     frameworks: all("register.frameworks", frameworks, framework_info)?,
+                    executors: Vec::new(),
                     tasks: all("register.tasks", tasks, task_record)?,
-                })
+                    operations: Vec::new(),
+                    drain: None,
+                })))
             }
             Some(agent_frame::Message::Update(update)) => {
                 Ok(Self::Update(Box::new(status_update(*update).map_err(|error| error.inside("update"))?)))
@@ -54,6 +57,7 @@ impl TryFrom<MasterFrame> for MasterToAgent {
             }
             Some(Message::RunTask(run)) => Ok(Self::RunTask {
                 framework: Box::new(present("run_task.framework", run.framework, framework_info)?),
+                role: Role::any(),
                 task: Box::new(present("run_task.task", run.task, task_info)?),
             }),
             Some(Message::KillTask(kill)) => Ok(Self::KillTask {
@@ -173,6 +177,7 @@ fn agent_info(info: wire::AgentInfo) -> Result<AgentInfo, DecodeError> {
         attributes: all("attributes", info.attributes, attribute)?,
         domain: info.domain.map(|domain| FaultDomain { region: domain.region, zone: domain.zone }),
         version: info.version,
+        capabilities: Vec::new(),
     })
 }
 
@@ -201,11 +206,8 @@ fn resource(resource: wire::Resource) -> Result<Resource, DecodeError> {
         Some(resource::Value::Set(set)) => ResourceValue::Set(set.items),
         None => return Err(DecodeError::unknown("value", "no case")),
     };
-    Ok(Resource {
-        name: resource.name,
-        value,
-        reservations: all("reservations", resource.reservations, reservation)?,
-    })
+    let reservations = all("reservations", resource.reservations, reservation)?;
+    Ok(Resource { reservations, ..Resource::new(&resource.name, value) })
 }
 
 fn reservation(reservation: wire::Reservation) -> Result<Reservation, DecodeError> {
@@ -239,6 +241,8 @@ fn framework_info(info: wire::FrameworkInfo) -> Result<FrameworkInfo, DecodeErro
         principal: info.principal.map(Principal::from),
         webui_url: info.webui_url,
         capabilities: info.capabilities.into_iter().filter_map(Numbered::from_number).collect(),
+        labels: Vec::new(),
+        offer_filters: Default::default(),
     })
 }
 
@@ -252,6 +256,7 @@ fn task_record(record: wire::TaskRecord) -> Result<TaskRecord, DecodeError> {
         info: present("info", record.info, task_info)?,
         state: number("state", record.state)?,
         statuses: all("statuses", record.statuses, task_status)?,
+        role: None,
     })
 }
 
@@ -268,6 +273,9 @@ fn task_info(info: wire::TaskInfo) -> Result<TaskInfo, DecodeError> {
         kill_policy: info.kill_policy.map(kill_policy),
         discovery: optional("discovery", info.discovery, discovery_info)?,
         labels: info.labels,
+        executor: None,
+        max_completion_ms: None,
+        raw: None,
     })
 }
 
@@ -325,7 +333,15 @@ fn task_status(status: wire::TaskStatus) -> Result<TaskStatus, DecodeError> {
                 container_id: id("container_id", container.container_id)?,
                 ip: container.ip,
                 pid: container.pid,
+                raw: None,
             })
         })?,
+        check: None,
+        data: None,
+        executor_id: None,
+        healthy: None,
+        labels: Vec::new(),
+        limitation: None,
+        unreachable_since: None,
     })
 }

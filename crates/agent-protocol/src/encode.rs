@@ -16,16 +16,19 @@ use crate::{AgentFrame, MasterFrame, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST};
 impl From<AgentToMaster> for AgentFrame {
     fn from(message: AgentToMaster) -> Self {
         let message = match message {
-            AgentToMaster::Register { info, frameworks, tasks } => {
-                agent_frame::Message::Register(Box::new(wire::Register {
-                    version: PROTOCOL_VERSION,
-                    version_oldest: PROTOCOL_VERSION_OLDEST,
-                    info: Some(agent_info(*info)),
-                    frameworks: frameworks.into_iter().map(framework_info).collect(),
-                    tasks: tasks.into_iter().map(task_record).collect(),
-                }))
-            }
+            AgentToMaster::Register(register) => agent_frame::Message::Register(Box::new(wire::Register {
+                version: PROTOCOL_VERSION,
+                version_oldest: PROTOCOL_VERSION_OLDEST,
+                info: Some(agent_info(register.info)),
+                frameworks: register.frameworks.into_iter().map(framework_info).collect(),
+                tasks: register.tasks.into_iter().map(task_record).collect(),
+            })),
             AgentToMaster::Update(update) => agent_frame::Message::Update(Box::new(status_update(*update))),
+            // Not sent by any agent of this version.
+            AgentToMaster::OperationUpdate { .. }
+            | AgentToMaster::Message { .. }
+            | AgentToMaster::ExecutorExited { .. }
+            | AgentToMaster::Unregister => return Self { message: None },
         };
         Self { message: Some(message) }
     }
@@ -40,10 +43,12 @@ impl From<MasterToAgent> for MasterFrame {
                 version_oldest: PROTOCOL_VERSION_OLDEST,
                 agent_id: agent_id.to_string(),
             }),
-            MasterToAgent::RunTask { framework, task } => Message::RunTask(Box::new(wire::RunTask {
-                framework: Some(framework_info(*framework)),
-                task: Some(task_info(*task)),
-            })),
+            MasterToAgent::RunTask { framework, role: _, task } => {
+                Message::RunTask(Box::new(wire::RunTask {
+                    framework: Some(framework_info(*framework)),
+                    task: Some(task_info(*task)),
+                }))
+            }
             MasterToAgent::KillTask { framework_id, task_id, kill_policy: policy } => {
                 Message::KillTask(wire::KillTask {
                     framework_id: framework_id.to_string(),
@@ -71,6 +76,16 @@ impl From<MasterToAgent> for MasterFrame {
                 Message::ShutdownFramework(wire::ShutdownFramework { framework_id: framework_id.to_string() })
             }
             MasterToAgent::Shutdown { message } => Message::Shutdown(wire::Shutdown { message }),
+            // Not sent by any master of this version.
+            MasterToAgent::RunGroup { .. }
+            | MasterToAgent::ReconcileOperations { .. }
+            | MasterToAgent::ShutdownExecutor { .. }
+            | MasterToAgent::UpdateFramework { .. }
+            | MasterToAgent::Message { .. }
+            | MasterToAgent::ApplyOperation { .. }
+            | MasterToAgent::AcknowledgeOperation { .. }
+            | MasterToAgent::Drain { .. }
+            | MasterToAgent::Reactivate => return Self { message: None },
         };
         Self { message: Some(message) }
     }
@@ -110,7 +125,7 @@ fn resource(resource: &Resource) -> wire::Resource {
         ResourceValue::Set(items) => resource::Value::Set(wire::Set { items: items.clone() }),
     };
     wire::Resource {
-        name: resource.name.clone(),
+        name: resource.name.to_string(),
         value: Some(value),
         reservations: resource.reservations.iter().map(reservation).collect(),
     }

@@ -57,11 +57,8 @@ fn resource() -> impl Strategy<Value = Resource> {
         ranges().prop_map(ResourceValue::Ranges),
         vec(text(), 0..4).prop_map(ResourceValue::Set),
     ];
-    ("[a-z]{1,6}", value, vec(reservation(), 0..3)).prop_map(|(name, value, reservations)| Resource {
-        name,
-        value,
-        reservations,
-    })
+    ("[a-z]{1,6}", value, vec(reservation(), 0..3))
+        .prop_map(|(name, value, reservations)| Resource { reservations, ..Resource::new(&name, value) })
 }
 
 fn resources() -> impl Strategy<Value = Resources> {
@@ -90,6 +87,7 @@ fn agent_info() -> impl Strategy<Value = AgentInfo> {
             attributes,
             domain,
             version,
+            capabilities: Vec::new(),
         })
 }
 
@@ -115,6 +113,8 @@ fn framework_info() -> impl Strategy<Value = FrameworkInfo> {
                 principal: principal.map(Principal::from),
                 webui_url,
                 capabilities,
+                labels: Vec::new(),
+                offer_filters: Default::default(),
             }
         },
     )
@@ -161,6 +161,9 @@ fn task_info() -> impl Strategy<Value = TaskInfo> {
             kill_policy,
             discovery,
             labels,
+            executor: None,
+            max_completion_ms: None,
+            raw: None,
         },
     )
 }
@@ -178,6 +181,7 @@ fn status() -> impl Strategy<Value = TaskStatus> {
         container_id,
         ip,
         pid,
+        raw: None,
     });
     let source = proptest::sample::select(Source::ALL);
     let first = (name(), state(), any::<u64>().prop_map(Time::from_millis), source);
@@ -193,20 +197,35 @@ fn status() -> impl Strategy<Value = TaskStatus> {
             agent_id,
             uuid,
             container,
+            check: None,
+            data: None,
+            executor_id: None,
+            healthy: None,
+            labels: Vec::new(),
+            limitation: None,
+            unreachable_since: None,
         },
     )
 }
 
 fn record() -> impl Strategy<Value = TaskRecord> {
-    (name(), task_info(), state(), vec(status(), 0..3))
-        .prop_map(|(framework_id, info, state, statuses)| TaskRecord { framework_id, info, state, statuses })
+    (name(), task_info(), state(), vec(status(), 0..3)).prop_map(|(framework_id, info, state, statuses)| {
+        TaskRecord { framework_id, info, state, statuses, role: None }
+    })
 }
 
 fn from_agent() -> impl Strategy<Value = AgentToMaster> {
     prop_oneof![
         (agent_info(), vec(framework_info(), 0..3), vec(record(), 0..3)).prop_map(
             |(info, frameworks, tasks)| {
-                AgentToMaster::Register { info: Box::new(info), frameworks, tasks }
+                AgentToMaster::Register(Box::new(model::agent_api::Registration {
+                    info,
+                    frameworks,
+                    executors: Vec::new(),
+                    tasks,
+                    operations: Vec::new(),
+                    drain: None,
+                }))
             }
         ),
         (name(), name(), status(), state()).prop_map(|(framework_id, agent_id, status, latest_state)| {
@@ -220,7 +239,8 @@ fn from_master() -> impl Strategy<Value = MasterToAgent> {
         name().prop_map(|agent_id| MasterToAgent::Registered { agent_id }),
         (framework_info(), task_info()).prop_map(|(framework, task)| MasterToAgent::RunTask {
             framework: Box::new(framework),
-            task: Box::new(task)
+            task: Box::new(task),
+            role: Role::any()
         }),
         (name(), name(), of(policy())).prop_map(|(framework_id, task_id, kill_policy)| {
             MasterToAgent::KillTask { framework_id, task_id, kill_policy }
@@ -488,6 +508,13 @@ fn bytes_are_stable() {
             agent_id: None,
             uuid: None,
             container: None,
+            check: None,
+            data: None,
+            executor_id: None,
+            healthy: None,
+            labels: Vec::new(),
+            limitation: None,
+            unreachable_since: None,
         },
         latest_state: TaskState::Finished,
     }));

@@ -106,6 +106,7 @@ fn agent_config(args: &AgentArgs, root: bool) -> anyhow::Result<AgentConfig> {
         attributes,
         domain: None,
         version: MESOS_VERSION.to_owned(),
+        capabilities: Vec::new(),
     };
     let work_dir = args.node.data_dir.join("slave").display().to_string();
     Ok(AgentConfig { info, work_dir, switch_user: root, limits: AgentLimits::default() })

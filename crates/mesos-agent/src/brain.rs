@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::agent_api::{AgentToMaster, MasterToAgent};
+use model::agent_api::{AgentToMaster, MasterToAgent, Registration};
 use model::scheduler_api::TaskRecord;
 use model::{
     AgentId, AgentInfo, Capability, ContainerId, FrameworkId, FrameworkInfo, KillPolicy, Output, Reason, Rng,
@@ -254,10 +254,19 @@ impl Agent {
                 info: task.info.clone(),
                 state: task.state,
                 statuses: task.statuses.clone(),
+                role: None,
             })
             .collect();
         let frameworks = self.frameworks.values().cloned().collect();
-        let message = AgentToMaster::Register { info: Box::new(info), frameworks, tasks };
+        let registration = Registration {
+            info,
+            frameworks,
+            executors: Vec::new(),
+            tasks,
+            operations: Vec::new(),
+            drain: None,
+        };
+        let message = AgentToMaster::Register(Box::new(registration));
         out.effect(Effect::ToMaster { conn, message });
     }
 
@@ -271,7 +280,7 @@ impl Agent {
                 self.link = Link::Registered(conn);
                 self.resend_all(now, out);
             }
-            MasterToAgent::RunTask { framework, task } => self.run_task(now, *framework, *task, out),
+            MasterToAgent::RunTask { framework, role: _, task } => self.run_task(now, *framework, *task, out),
             MasterToAgent::KillTask { framework_id, task_id, kill_policy } => {
                 self.kill_task(now, (framework_id, task_id), kill_policy, out);
             }
@@ -295,6 +304,15 @@ impl Agent {
                 }
                 out.effect(Effect::Halt { message });
             }
+            MasterToAgent::RunGroup { .. }
+            | MasterToAgent::ReconcileOperations { .. }
+            | MasterToAgent::ShutdownExecutor { .. }
+            | MasterToAgent::UpdateFramework { .. }
+            | MasterToAgent::Message { .. }
+            | MasterToAgent::ApplyOperation { .. }
+            | MasterToAgent::AcknowledgeOperation { .. }
+            | MasterToAgent::Drain { .. }
+            | MasterToAgent::Reactivate => {}
         }
     }
 

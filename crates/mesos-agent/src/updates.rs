@@ -48,7 +48,15 @@ impl Agent {
                 container_id: task.container_id.clone(),
                 ip,
                 pid: task.pid,
+                raw: None,
             }),
+            check: None,
+            data: None,
+            executor_id: None,
+            healthy: None,
+            labels: Vec::new(),
+            limitation: None,
+            unreachable_since: None,
         };
         task.state = state;
         match task.statuses.last_mut() {
@@ -171,6 +179,13 @@ impl Agent {
             agent_id: self.id.clone(),
             uuid: Some(UpdateId(self.rng.next_u128())),
             container: None,
+            check: None,
+            data: None,
+            executor_id: None,
+            healthy: None,
+            labels: Vec::new(),
+            limitation: None,
+            unreachable_since: None,
         };
         self.strangers.insert(key.clone(), status);
         self.send_head(now, &key, out);

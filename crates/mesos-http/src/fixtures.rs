@@ -65,6 +65,7 @@ pub(crate) fn agent_info(n: usize) -> AgentInfo {
         ],
         domain: Some(FaultDomain { region: "r1".into(), zone: "z1".into() }),
         version: "1.7.3".into(),
+        capabilities: Vec::new(),
     }
 }
 
@@ -82,7 +83,15 @@ pub(crate) fn status(task: &str, state: TaskState, seconds: u64) -> TaskStatus {
             container_id: ContainerId::new(format!("c-{task}")),
             ip: "10.0.0.1".into(),
             pid: Some(77),
+            raw: None,
         }),
+        check: None,
+        data: None,
+        executor_id: None,
+        healthy: None,
+        labels: Vec::new(),
+        limitation: None,
+        unreachable_since: None,
     }
 }
 
@@ -111,6 +120,9 @@ pub(crate) fn task_info(id: &str, agent: usize) -> TaskInfo {
             }],
         }),
         labels: BTreeMap::from([("owner".into(), "me".into())]),
+        executor: None,
+        max_completion_ms: None,
+        raw: None,
     }
 }
 
@@ -164,6 +176,8 @@ pub(crate) fn framework_info(id: &str, multi_role: bool) -> FrameworkInfo {
         } else {
             Vec::new()
         },
+        labels: Vec::new(),
+        offer_filters: Default::default(),
     }
 }
 
@@ -192,6 +206,8 @@ pub(crate) fn cluster() -> MasterView {
         resources: resources("cpus:2;mem:100"),
         attributes: Vec::new(),
         domain: None,
+        executor_ids: Vec::new(),
+        unavailability: None,
     }];
     let mut done = framework("master-0002", true);
     done.unregistered = Some(time(70));

@@ -169,8 +169,11 @@ impl Master {
             launched: now,
         });
         self.place_task(agent_id, (id.clone(), info.id.clone()), task, true);
-        let message =
-            MasterToAgent::RunTask { framework: Box::new((*framework).clone()), task: Box::new(info) };
+        let message = MasterToAgent::RunTask {
+            framework: Box::new((*framework).clone()),
+            role: role.clone(),
+            task: Box::new(info),
+        };
         out.effect(Effect::ToAgent { conn, message });
     }
 
@@ -199,6 +202,13 @@ impl Master {
             agent_id: Some(task.agent_id.clone()),
             uuid: None,
             container: None,
+            check: None,
+            data: None,
+            executor_id: None,
+            healthy: None,
+            labels: Vec::new(),
+            limitation: None,
+            unreachable_since: None,
         };
         self.forward(id, status, out);
     }

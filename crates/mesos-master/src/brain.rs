@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::agent_api::{AgentToMaster, MasterToAgent};
+use model::agent_api::{AgentToMaster, MasterToAgent, Registration};
 use model::scheduler_api::{SchedulerCall, SchedulerEvent, TaskRecord};
 use model::{
     AgentId, AgentInfo, Capability, FrameworkId, FrameworkInfo, OfferId, Output, Reason, ResourceValue,
@@ -149,12 +149,14 @@ impl Master {
     pub fn step(&mut self, now: Time, input: Input) -> Out {
         let mut out = Out::new();
         match input {
-            Input::Agent { conn, message: AgentToMaster::Register { info, frameworks, tasks } } => {
-                self.register_agent(now, conn, *info, frameworks, tasks, &mut out);
+            Input::Agent { conn, message: AgentToMaster::Register(registration) } => {
+                let Registration { info, frameworks, tasks, .. } = *registration;
+                self.register_agent(now, conn, info, frameworks, tasks, &mut out);
             }
             Input::Agent { conn, message: AgentToMaster::Update(update) } => {
                 self.agent_update(now, conn, *update, &mut out);
             }
+            Input::Agent { .. } => {}
             Input::AgentClosed { conn } => self.agent_closed(now, conn, &mut out),
             Input::Scheduler { conn, call } => self.scheduler_call(now, conn, call, &mut out),
             Input::SchedulerClosed { conn } => self.scheduler_closed(now, conn, &mut out),
@@ -390,6 +392,13 @@ impl Master {
                 agent_id: Some(id.clone()),
                 uuid: None,
                 container: None,
+                check: None,
+                data: None,
+                executor_id: None,
+                healthy: None,
+                labels: Vec::new(),
+                limitation: None,
+                unreachable_since: None,
             };
             self.forward(&key.0, status, out);
         }
@@ -527,7 +536,7 @@ impl Master {
         let connected: Vec<ConnId> =
             self.frameworks.values().filter_map(|framework| framework.conn).collect();
         for conn in connected {
-            let event = SchedulerEvent::Failure { agent_id: id.clone() };
+            let event = SchedulerEvent::Failure { agent_id: id.clone(), executor: None };
             out.effect(Effect::ToScheduler { conn, event });
         }
     }
@@ -562,6 +571,13 @@ impl Master {
             agent_id: Some(id.clone()),
             uuid: None,
             container: None,
+            check: None,
+            data: None,
+            executor_id: None,
+            healthy: None,
+            labels: Vec::new(),
+            limitation: None,
+            unreachable_since: None,
         };
         self.counters.tasks_unreachable += 1;
         let mut task = task;
@@ -732,6 +748,8 @@ impl Master {
                 resources: grant.resources.clone(),
                 attributes: agent.info.attributes.clone(),
                 domain: agent.info.domain.clone(),
+                executor_ids: Vec::new(),
+                unavailability: None,
             };
             agent.offers.insert(id.clone());
             agent.offered.add(&grant.resources);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use model::agent_api::MasterToAgent;
 use model::scheduler_api::{SchedulerCall, SchedulerEvent};
 use model::{
-    AgentId, FrameworkId, FrameworkInfo, KillPolicy, OfferId, Reason, Role, TaskId, TaskState, Time, UpdateId,
+    AgentId, FrameworkId, FrameworkInfo, KillPolicy, OfferId, OperationKind, Reason, Role, TaskId, TaskState,
+    Time, UpdateId,
 };
 
 use crate::brain::{ConnId, Deadline, Effect, Master, Out};
@@ -25,8 +26,17 @@ impl Master {
         };
         match call {
             SchedulerCall::Subscribe { .. } => {}
-            SchedulerCall::Accept { offer_ids, tasks, refuse_ms } => {
+            SchedulerCall::Accept { offer_ids, operations, refuse_ms } => {
                 self.counters.calls_accept += 1;
+                let tasks = operations
+                    .into_iter()
+                    .filter_map(|operation| match operation.kind {
+                        OperationKind::Launch { tasks } => Some(tasks),
+                        _ => None,
+                    })
+                    .flatten()
+                    .map(|task| task.info)
+                    .collect();
                 self.accept(now, &id, offer_ids, tasks, refuse_ms, out);
             }
             SchedulerCall::Decline { offer_ids, refuse_ms } => {
@@ -52,6 +62,14 @@ impl Master {
                 self.counters.calls_reconcile += 1;
                 self.reconcile(now, &id, &tasks, out);
             }
+            SchedulerCall::ReconcileOperations { .. }
+            | SchedulerCall::AcknowledgeOperation { .. }
+            | SchedulerCall::AcceptInverseOffers { .. }
+            | SchedulerCall::DeclineInverseOffers { .. }
+            | SchedulerCall::ShutdownExecutor { .. }
+            | SchedulerCall::Message { .. }
+            | SchedulerCall::Request
+            | SchedulerCall::UpdateFramework { .. } => {}
             SchedulerCall::Teardown => self.remove_framework(now, &id, out),
         }
     }

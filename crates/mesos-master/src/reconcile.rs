@@ -90,5 +90,12 @@ fn reply(now: Time, task_id: &TaskId, state: TaskState, text: &str, agent_id: Op
         agent_id,
         uuid: None,
         container: None,
+        check: None,
+        data: None,
+        executor_id: None,
+        healthy: None,
+        labels: Vec::new(),
+        limitation: None,
+        unreachable_since: None,
     }
 }

@@ -117,6 +117,7 @@ impl Cluster {
                         format!("shutdown framework {framework_id}")
                     }
                     MasterToAgent::Shutdown { message } => format!("shutdown: {message}"),
+                    other => format!("{other:?}"),
                 };
                 format!("to {name}: {text}")
             }
@@ -149,8 +150,9 @@ impl Cluster {
                         let message = status.message.map(|text| format!(" ({text})")).unwrap_or_default();
                         format!("{} {}{reason}{uuid}{message}", status.task_id, status.state)
                     }
-                    SchedulerEvent::Failure { agent_id } => format!("failure of {agent_id}"),
+                    SchedulerEvent::Failure { agent_id, .. } => format!("failure of {agent_id}"),
                     SchedulerEvent::Error { message } => format!("error: {message}"),
+                    other => format!("{other:?}"),
                 };
                 format!("to {name}: {text}")
             }
@@ -177,10 +179,18 @@ impl Cluster {
                     attributes: Vec::new(),
                     domain: None,
                     version: "1.7.3".to_owned(),
+                    capabilities: Vec::new(),
                 };
                 let ids: Vec<FrameworkId> = tasks.iter().map(|record| record.framework_id.clone()).collect();
                 let frameworks = ids.into_iter().map(|id| self.framework(Some(id), "*")).collect();
-                let message = AgentToMaster::Register { info: Box::new(info), frameworks, tasks };
+                let message = AgentToMaster::Register(Box::new(model::agent_api::Registration {
+                    info,
+                    frameworks,
+                    executors: Vec::new(),
+                    tasks,
+                    operations: Vec::new(),
+                    drain: None,
+                }));
                 self.step(Input::Agent { conn, message });
             }
             "close" => {
@@ -277,6 +287,8 @@ impl Cluster {
             principal: None,
             webui_url: None,
             capabilities: vec![Capability::PartitionAware],
+            labels: Vec::new(),
+            offer_filters: Default::default(),
         }
     }
 
@@ -290,6 +302,7 @@ impl Cluster {
                     info: task_info(task, &"S".into(), "cpus:1;mem:100"),
                     state: TaskState::from_name(&format!("TASK_{state}")).unwrap(),
                     statuses: Vec::new(),
+                    role: None,
                 }
             })
             .collect()
@@ -308,6 +321,13 @@ impl Cluster {
             agent_id: Some(self.agent_ids[agent].clone()),
             uuid,
             container: None,
+            check: None,
+            data: None,
+            executor_id: None,
+            healthy: None,
+            labels: Vec::new(),
+            limitation: None,
+            unreachable_since: None,
         }
     }
 
@@ -332,8 +352,8 @@ impl Cluster {
             let (task, resources) = text.split_once('=').unwrap();
             task_info(task, &agent_id, resources)
         });
-        let tasks = tasks.collect();
-        self.call(words[1], SchedulerCall::Accept { offer_ids, tasks, refuse_ms: None });
+        let operations = vec![model::Operation::launch(tasks)];
+        self.call(words[1], SchedulerCall::Accept { offer_ids, operations, refuse_ms: None });
     }
 
     fn call(&mut self, framework: &str, call: SchedulerCall) {
@@ -353,6 +373,9 @@ fn task_info(task: &str, agent_id: &AgentId, resources: &str) -> TaskInfo {
         kill_policy: None,
         discovery: None,
         labels: BTreeMap::new(),
+        executor: None,
+        max_completion_ms: None,
+        raw: None,
     }
 }
 

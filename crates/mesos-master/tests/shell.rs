@@ -51,8 +51,16 @@ fn agent() -> AgentToMaster {
         attributes: Vec::new(),
         domain: None,
         version: "1.7.3".to_owned(),
+        capabilities: Vec::new(),
     };
-    AgentToMaster::Register { info: Box::new(info), frameworks: Vec::new(), tasks: Vec::new() }
+    AgentToMaster::Register(Box::new(model::agent_api::Registration {
+        info,
+        frameworks: Vec::new(),
+        executors: Vec::new(),
+        tasks: Vec::new(),
+        operations: Vec::new(),
+        drain: None,
+    }))
 }
 
 fn framework() -> SchedulerCall {
@@ -67,6 +75,8 @@ fn framework() -> SchedulerCall {
         principal: None,
         webui_url: None,
         capabilities: Vec::new(),
+        labels: Vec::new(),
+        offer_filters: Default::default(),
     };
     SchedulerCall::Subscribe { info: Box::new(info), suppressed_roles: Vec::new() }
 }

@@ -19,6 +19,47 @@ pub struct AgentInfo {
     pub domain: Option<FaultDomain>,
     #[serde(default)]
     pub version: String,
+    #[serde(default)]
+    pub capabilities: Vec<AgentCapability>,
+}
+
+/// Agent capabilities, by their Mesos names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AgentCapability {
+    MultiRole,
+    HierarchicalRole,
+    ReservationRefinement,
+    ResourceProvider,
+    ResizeVolume,
+    AgentOperationFeedback,
+    AgentDraining,
+    TaskResourceLimits,
+}
+
+impl AgentCapability {
+    pub const ALL: [Self; 8] = [
+        Self::MultiRole,
+        Self::HierarchicalRole,
+        Self::ReservationRefinement,
+        Self::ResourceProvider,
+        Self::ResizeVolume,
+        Self::AgentOperationFeedback,
+        Self::AgentDraining,
+        Self::TaskResourceLimits,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MultiRole => "MULTI_ROLE",
+            Self::HierarchicalRole => "HIERARCHICAL_ROLE",
+            Self::ReservationRefinement => "RESERVATION_REFINEMENT",
+            Self::ResourceProvider => "RESOURCE_PROVIDER",
+            Self::ResizeVolume => "RESIZE_VOLUME",
+            Self::AgentOperationFeedback => "AGENT_OPERATION_FEEDBACK",
+            Self::AgentDraining => "AGENT_DRAINING",
+            Self::TaskResourceLimits => "TASK_RESOURCE_LIMITS",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,10 @@
 //! What a framework says of itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Quantities;
 use crate::ids::{FrameworkId, Principal, Role};
 
 /// A framework's description; the id is absent at the first subscription.
@@ -22,7 +25,15 @@ pub struct FrameworkInfo {
     pub webui_url: Option<String>,
     #[serde(default)]
     pub capabilities: Vec<Capability>,
+    #[serde(default)]
+    pub labels: Vec<(String, Option<String>)>,
+    /// What an offer must hold to be worth sending, by role.
+    #[serde(default)]
+    pub offer_filters: BTreeMap<Role, MinAllocatable>,
 }
+
+/// Any one of these amounts is enough; none given: every offer is.
+pub type MinAllocatable = Vec<Quantities>;
 
 impl FrameworkInfo {
     pub fn can(&self, capability: Capability) -> bool {
@@ -44,6 +55,21 @@ pub enum Capability {
 }
 
 impl Capability {
+    pub const ALL: [Self; 8] = [
+        Self::RevocableResources,
+        Self::TaskKillingState,
+        Self::GpuResources,
+        Self::SharedResources,
+        Self::PartitionAware,
+        Self::MultiRole,
+        Self::ReservationRefinement,
+        Self::RegionAware,
+    ];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|capability| capability.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::RevocableResources => "REVOCABLE_RESOURCES",

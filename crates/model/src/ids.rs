@@ -65,8 +65,30 @@ id!(
     ExecutorId
 );
 id!(
-    /// One container on one agent; chosen by the agent, unique for ever.
+    /// One container on one agent, unique for ever; nested ones are written
+    /// `parent.child`, and no part holds a period itself.
     ContainerId
+);
+
+impl ContainerId {
+    /// The container around it, for a nested one.
+    pub fn parent(&self) -> Option<Self> {
+        self.as_str().rsplit_once('.').map(|(parent, _)| Self::new(parent))
+    }
+
+    /// Its own part of the name.
+    pub fn leaf(&self) -> &str {
+        self.as_str().rsplit_once('.').map_or(self.as_str(), |(_, leaf)| leaf)
+    }
+
+    /// A container nested in this one.
+    pub fn child(&self, leaf: &str) -> Self {
+        Self::new(format!("{self}.{leaf}"))
+    }
+}
+id!(
+    /// One operation of one framework; chosen by the framework when it wants feedback.
+    OperationId
 );
 id!(
     /// One offer; forgotten when it is answered, rescinded or the master changes.

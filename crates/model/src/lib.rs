@@ -9,9 +9,15 @@
 
 pub mod agent;
 pub mod agent_api;
+pub mod cluster;
+pub mod executor;
+pub mod executor_api;
 pub mod framework;
 pub mod ids;
 pub mod offer;
+pub mod opaque;
+pub mod operation;
+pub mod operator_api;
 pub mod output;
 pub mod resources;
 pub mod rng;
@@ -19,15 +25,29 @@ pub mod scheduler_api;
 pub mod task;
 pub mod time;
 
-pub use agent::{AgentInfo, Attribute, AttributeValue, FaultDomain};
-pub use framework::{Capability, FrameworkInfo};
-pub use ids::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, Principal, Role, TaskId, UpdateId};
-pub use offer::Offer;
+pub use agent::{AgentCapability, AgentInfo, Attribute, AttributeValue, FaultDomain};
+pub use cluster::{
+    DrainConfig, DrainInfo, DrainState, MachineId, MaintenanceSchedule, MaintenanceWindow, Quantities,
+    QuotaConfig, Unavailability, Weight,
+};
+pub use executor::{ExecutorInfo, ExecutorKind, ExecutorRecord};
+pub use framework::{Capability, FrameworkInfo, MinAllocatable};
+pub use ids::{
+    AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationId, Principal, Role, TaskId, UpdateId,
+};
+pub use offer::{InverseOffer, Offer};
+pub use opaque::Opaque;
+pub use operation::{
+    Operation, OperationKind, OperationRecord, OperationState, OperationStatus, ResourceOperation, TaskLaunch,
+};
 pub use output::Output;
-pub use resources::{Quantity, Ranges, Reservation, Resource, ResourceValue, Resources};
+pub use resources::{
+    DiskInfo, DiskKind, DiskSource, DiskVolume, Persistence, Quantity, Ranges, Reservation, Resource,
+    ResourceName, ResourceValue, Resources,
+};
 pub use rng::Rng;
 pub use task::{
-    CommandInfo, ContainerInfo, DiscoveryInfo, KillPolicy, Reason, Source, StatusUpdate, TaskInfo, TaskState,
-    TaskStatus,
+    CheckStatus, CommandInfo, ContainerInfo, ContainerStatus, DiscoveryInfo, KillPolicy, Reason, Source,
+    StatusUpdate, TaskInfo, TaskState, TaskStatus,
 };
 pub use time::Time;

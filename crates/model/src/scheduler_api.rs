@@ -4,8 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::framework::FrameworkInfo;
-use crate::ids::{AgentId, FrameworkId, OfferId, Role, TaskId, UpdateId};
-use crate::offer::Offer;
+use crate::ids::{AgentId, ExecutorId, FrameworkId, OfferId, OperationId, Role, TaskId, UpdateId};
+use crate::offer::{InverseOffer, Offer};
+use crate::opaque::Opaque;
+use crate::operation::{Operation, OperationStatus};
 use crate::task::{KillPolicy, TaskInfo, TaskStatus};
 
 /// What a framework asks.
@@ -15,9 +17,10 @@ pub enum SchedulerCall {
         info: Box<FrameworkInfo>,
         suppressed_roles: Vec<Role>,
     },
+    /// Operations run in order against what the offers hold together.
     Accept {
         offer_ids: Vec<OfferId>,
-        tasks: Vec<TaskInfo>,
+        operations: Vec<Operation>,
         refuse_ms: Option<u64>,
     },
     Decline {
@@ -44,7 +47,52 @@ pub enum SchedulerCall {
     Reconcile {
         tasks: Vec<(TaskId, Option<AgentId>)>,
     },
+    /// By operation, its agent when known, and its resource provider when it has one.
+    ReconcileOperations {
+        operations: Vec<(OperationId, Option<AgentId>, Option<String>)>,
+    },
+    AcknowledgeOperation {
+        agent_id: Option<AgentId>,
+        operation_id: OperationId,
+        uuid: UpdateId,
+    },
+    AcceptInverseOffers {
+        offer_ids: Vec<OfferId>,
+        refuse_ms: Option<u64>,
+    },
+    DeclineInverseOffers {
+        offer_ids: Vec<OfferId>,
+        refuse_ms: Option<u64>,
+    },
+    ShutdownExecutor {
+        agent_id: AgentId,
+        executor_id: ExecutorId,
+    },
+    /// To an executor, at best effort.
+    Message {
+        agent_id: AgentId,
+        executor_id: ExecutorId,
+        data: Opaque,
+    },
+    /// Taken and not acted upon, as in the original.
+    Request,
+    /// Replaces the whole description and the suppressed roles; answered through
+    /// [`FrameworkUpdateReply`].
+    UpdateFramework {
+        info: Box<FrameworkInfo>,
+        suppressed_roles: Vec<Role>,
+    },
     Teardown,
+}
+
+/// What came of [`SchedulerCall::UpdateFramework`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FrameworkUpdateReply {
+    Done,
+    /// 400, nothing was changed.
+    Invalid(String),
+    /// 409: the framework is gone.
+    Gone,
 }
 
 /// What the master tells a framework.
@@ -54,11 +102,21 @@ pub enum SchedulerEvent {
         framework_id: FrameworkId,
     },
     Offers(Vec<Offer>),
+    InverseOffers(Vec<InverseOffer>),
     Rescind(OfferId),
+    RescindInverse(OfferId),
     Update(Box<TaskStatus>),
-    /// An agent is lost (no executor is named in the narrow form).
+    UpdateOperation(Box<OperationStatus>),
+    /// From an executor, at best effort.
+    Message {
+        agent_id: AgentId,
+        executor_id: ExecutorId,
+        data: Opaque,
+    },
+    /// An agent is lost, or with `executor` one executor ended, with its wait(2) status.
     Failure {
         agent_id: AgentId,
+        executor: Option<(ExecutorId, Option<i32>)>,
     },
     Error {
         message: String,
@@ -70,6 +128,9 @@ pub enum SchedulerEvent {
 pub struct TaskRecord {
     pub framework_id: FrameworkId,
     pub info: TaskInfo,
+    /// The role its resources are allocated to; none in records of before roles were kept.
+    #[serde(default)]
+    pub role: Option<Role>,
     /// The newest state the agent knows.
     pub state: crate::task::TaskState,
     pub statuses: Vec<TaskStatus>,

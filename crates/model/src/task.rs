@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, ContainerId, FrameworkId, TaskId, UpdateId};
+use crate::executor::ExecutorInfo;
+use crate::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
+use crate::opaque::Opaque;
 use crate::resources::Resources;
 use crate::time::Time;
 
+/// An enumeration whose variants have names on the wire.
 macro_rules! names {
     ($(#[$doc:meta])* $enum:ident { $($variant:ident => $name:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -37,6 +40,8 @@ macro_rules! names {
         }
     };
 }
+
+pub(crate) use names;
 
 names!(
     /// Where a task is in its life.
@@ -85,23 +90,42 @@ names!(
 );
 
 names!(
-    /// Why a status came about, as far as the kernel makes it.
+    /// Why a status came about.
     Reason {
         AgentDisconnected => "REASON_AGENT_DISCONNECTED",
+        AgentDraining => "REASON_AGENT_DRAINING",
         AgentRemoved => "REASON_AGENT_REMOVED",
+        AgentRemovedByOperator => "REASON_AGENT_REMOVED_BY_OPERATOR",
         AgentReregistered => "REASON_AGENT_REREGISTERED",
         AgentRestarted => "REASON_AGENT_RESTARTED",
         AgentUnknown => "REASON_AGENT_UNKNOWN",
+        CommandExecutorFailed => "REASON_COMMAND_EXECUTOR_FAILED",
         ContainerLaunchFailed => "REASON_CONTAINER_LAUNCH_FAILED",
         ContainerLimitation => "REASON_CONTAINER_LIMITATION",
+        ContainerLimitationDisk => "REASON_CONTAINER_LIMITATION_DISK",
         ContainerLimitationMemory => "REASON_CONTAINER_LIMITATION_MEMORY",
+        ContainerPreempted => "REASON_CONTAINER_PREEMPTED",
+        ContainerUpdateFailed => "REASON_CONTAINER_UPDATE_FAILED",
+        ExecutorRegistrationTimeout => "REASON_EXECUTOR_REGISTRATION_TIMEOUT",
+        ExecutorReregistrationTimeout => "REASON_EXECUTOR_REREGISTRATION_TIMEOUT",
         ExecutorTerminated => "REASON_EXECUTOR_TERMINATED",
+        ExecutorUnregistered => "REASON_EXECUTOR_UNREGISTERED",
         FrameworkRemoved => "REASON_FRAMEWORK_REMOVED",
+        GcError => "REASON_GC_ERROR",
+        InvalidFrameworkId => "REASON_INVALID_FRAMEWORKID",
         InvalidOffers => "REASON_INVALID_OFFERS",
+        IoSwitchboardExited => "REASON_IO_SWITCHBOARD_EXITED",
+        MasterDisconnected => "REASON_MASTER_DISCONNECTED",
+        MaxCompletionTimeReached => "REASON_MAX_COMPLETION_TIME_REACHED",
         Reconciliation => "REASON_RECONCILIATION",
         ResourcesUnknown => "REASON_RESOURCES_UNKNOWN",
+        TaskCheckStatusUpdated => "REASON_TASK_CHECK_STATUS_UPDATED",
+        TaskGroupInvalid => "REASON_TASK_GROUP_INVALID",
+        TaskGroupUnauthorized => "REASON_TASK_GROUP_UNAUTHORIZED",
+        TaskHealthCheckStatusUpdated => "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED",
         TaskInvalid => "REASON_TASK_INVALID",
         TaskKilledDuringLaunch => "REASON_TASK_KILLED_DURING_LAUNCH",
+        TaskUnauthorized => "REASON_TASK_UNAUTHORIZED",
         TaskUnknown => "REASON_TASK_UNKNOWN",
     }
 );
@@ -113,7 +137,11 @@ pub struct TaskInfo {
     pub name: String,
     pub agent_id: AgentId,
     pub resources: Resources,
+    /// Empty when an executor of the framework's own runs the task.
     pub command: CommandInfo,
+    /// Who runs it; none: the agent itself, for this task alone.
+    #[serde(default)]
+    pub executor: Option<Box<ExecutorInfo>>,
     #[serde(default)]
     pub container: Option<ContainerInfo>,
     #[serde(default)]
@@ -122,6 +150,13 @@ pub struct TaskInfo {
     pub discovery: Option<DiscoveryInfo>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// From its launch to its end by force, in milliseconds.
+    #[serde(default)]
+    pub max_completion_ms: Option<u64>,
+    /// The v1 message as it came, resources left out of account: those above hold.
+    /// None: made in this house, and printed from the fields above.
+    #[serde(default)]
+    pub raw: Option<Opaque>,
 }
 
 /// The program of a task.
@@ -186,7 +221,55 @@ pub struct TaskStatus {
     #[serde(default)]
     pub uuid: Option<UpdateId>,
     #[serde(default)]
+    pub executor_id: Option<ExecutorId>,
+    #[serde(default)]
+    pub data: Option<Opaque>,
+    #[serde(default)]
+    pub healthy: Option<bool>,
+    #[serde(default)]
+    pub check: Option<CheckStatus>,
+    #[serde(default)]
+    pub labels: Vec<(String, Option<String>)>,
+    /// What was exceeded.
+    #[serde(default)]
+    pub limitation: Option<Resources>,
+    /// Since when its agent is unreachable.
+    #[serde(default)]
+    pub unreachable_since: Option<Time>,
+    #[serde(default)]
     pub container: Option<ContainerStatus>,
+}
+
+impl TaskStatus {
+    /// A status that says only this.
+    pub fn new(task_id: TaskId, state: TaskState, timestamp: Time, source: Source) -> Self {
+        Self {
+            task_id,
+            state,
+            timestamp,
+            source,
+            reason: None,
+            message: None,
+            agent_id: None,
+            uuid: None,
+            executor_id: None,
+            data: None,
+            healthy: None,
+            check: None,
+            labels: Vec::new(),
+            limitation: None,
+            unreachable_since: None,
+            container: None,
+        }
+    }
+}
+
+/// What a generic check saw last; a check without result yet has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckStatus {
+    Command { exit_code: Option<i32> },
+    Http { status_code: Option<u32> },
+    Tcp { succeeded: Option<bool> },
 }
 
 /// Where the task's container is.
@@ -196,6 +279,9 @@ pub struct ContainerStatus {
     pub ip: String,
     #[serde(default)]
     pub pid: Option<u32>,
+    /// The v1 `ContainerStatus` that the executor itself gave.
+    #[serde(default)]
+    pub raw: Option<Opaque>,
 }
 
 /// A status on its way from an agent to a framework.

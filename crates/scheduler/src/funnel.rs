@@ -115,6 +115,8 @@ mod tests {
                 resources: Resources::new(),
                 attributes: Vec::new(),
                 domain: None,
+                executor_ids: Vec::new(),
+                unavailability: None,
             })
         };
         let mut tally = OfferTally::default();

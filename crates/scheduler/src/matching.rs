@@ -231,6 +231,8 @@ mod tests {
             resources: Resources::parse(resources, &Role::any()).unwrap(),
             attributes: Vec::new(),
             domain: None,
+            executor_ids: Vec::new(),
+            unavailability: None,
         }
     }
 

@@ -518,6 +518,7 @@ impl World {
             attributes: Vec::new(),
             domain: None,
             version: "1.7.3".to_owned(),
+            capabilities: Vec::new(),
         };
         let limits = mesos_agent::config::AgentLimits::default();
         let config =

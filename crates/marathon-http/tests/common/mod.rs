@@ -175,6 +175,13 @@ fn status(task: &TaskId, state: TaskState) -> SchedulerEvent {
         agent_id: Some("agent-0".into()),
         uuid: Some(UpdateId(1)),
         container: None,
+        check: None,
+        data: None,
+        executor_id: None,
+        healthy: None,
+        labels: Vec::new(),
+        limitation: None,
+        unreachable_since: None,
     }))
 }
 
@@ -194,8 +201,8 @@ async fn run_master(
                 offers += 1;
                 answers.push(offer(offers, &seen.lock().unwrap()));
             }
-            SchedulerCall::Accept { tasks, .. } => {
-                for task in tasks {
+            SchedulerCall::Accept { operations, .. } => {
+                for task in launched(operations) {
                     answers.push(status(&task.id, TaskState::Staging));
                     answers.push(status(&task.id, TaskState::Running));
                     seen.lock().unwrap().tasks.insert(task.id.clone(), task);
@@ -240,5 +247,16 @@ fn offer(number: u64, seen: &Master) -> SchedulerEvent {
         resources,
         attributes: Vec::new(),
         domain: None,
+        executor_ids: Vec::new(),
+        unavailability: None,
     }])
+}
+
+/// The tasks that an ACCEPT launches.
+fn launched(operations: Vec<model::Operation>) -> Vec<TaskInfo> {
+    let tasks = operations.into_iter().filter_map(|operation| match operation.kind {
+        model::OperationKind::Launch { tasks } => Some(tasks),
+        _ => None,
+    });
+    tasks.flatten().map(|task| task.info).collect()
 }

@@ -128,6 +128,9 @@ impl Marathon {
                 .map(|seconds| KillPolicy { grace_ms: u64::from(seconds) * 1000 }),
             discovery: Some(discovery(definition, &found.ports)),
             labels: definition.labels.clone(),
+            executor: None,
+            max_completion_ms: None,
+            raw: None,
         };
         (instance, task)
     }

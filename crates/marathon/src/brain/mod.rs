@@ -286,6 +286,12 @@ impl Marathon {
             SchedulerEvent::Update(status) => self.update(now, *status, out),
             // The tasks' own updates follow and tell.
             SchedulerEvent::Failure { .. } => {}
+            // Marathon asks for no operation's feedback, has no executor of its own
+            // and leaves agents at the operator's word only.
+            SchedulerEvent::UpdateOperation(_)
+            | SchedulerEvent::Message { .. }
+            | SchedulerEvent::InverseOffers(_)
+            | SchedulerEvent::RescindInverse(_) => {}
             SchedulerEvent::Error { message } => {
                 self.subscribed = false;
                 out.effect(Effect::Fatal { message });
@@ -324,6 +330,8 @@ impl Marathon {
                 Capability::TaskKillingState,
                 Capability::RegionAware,
             ],
+            labels: Vec::new(),
+            offer_filters: Default::default(),
         }
     }
 

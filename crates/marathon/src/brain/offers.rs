@@ -37,7 +37,7 @@ impl Marathon {
             let refuse_ms = if capped { 0 } else { self.config.decline_ms };
             let call = SchedulerCall::Accept {
                 offer_ids: vec![offer.id.clone()],
-                tasks,
+                operations: vec![model::Operation::launch(tasks)],
                 refuse_ms: Some(refuse_ms),
             };
             self.call(call, out);

@@ -287,6 +287,13 @@ impl World {
             agent_id: Some(self.agents[agent].id.clone()),
             uuid: Some(uuid),
             container: None,
+            check: None,
+            data: None,
+            executor_id: None,
+            healthy: None,
+            labels: Vec::new(),
+            limitation: None,
+            unreachable_since: None,
         })));
     }
 
@@ -345,6 +352,8 @@ impl World {
                 resources: free,
                 attributes: Vec::new(),
                 domain: None,
+                executor_ids: Vec::new(),
+                unavailability: None,
             });
         }
         let some = !offers.is_empty();
@@ -364,7 +373,8 @@ impl World {
                 }
                 self.events.push_back(SchedulerEvent::Subscribed { framework_id: "f".into() });
             }
-            SchedulerCall::Accept { offer_ids, tasks, refuse_ms } => {
+            SchedulerCall::Accept { offer_ids, operations, refuse_ms } => {
+                let tasks = launched(operations);
                 for id in offer_ids {
                     self.accept(&id, &tasks, refuse_ms != Some(0));
                 }
@@ -389,7 +399,7 @@ impl World {
                 self.acknowledged.insert(uuid);
             }
             SchedulerCall::Reconcile { tasks } => self.reconcile(tasks),
-            SchedulerCall::Teardown => panic!("never asked for"),
+            other => panic!("never asked for: {other:?}"),
         }
     }
 
@@ -479,7 +489,23 @@ impl World {
                 agent_id,
                 uuid: None,
                 container: None,
+                check: None,
+                data: None,
+                executor_id: None,
+                healthy: None,
+                labels: Vec::new(),
+                limitation: None,
+                unreachable_since: None,
             })));
         }
     }
+}
+
+/// The tasks that an ACCEPT launches.
+fn launched(operations: Vec<model::Operation>) -> Vec<TaskInfo> {
+    let tasks = operations.into_iter().filter_map(|operation| match operation.kind {
+        model::OperationKind::Launch { tasks } => Some(tasks),
+        _ => None,
+    });
+    tasks.flatten().map(|task| task.info).collect()
 }

@@ -72,7 +72,8 @@ pub(crate) fn quantities(resources: &Resources) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for resource in resources.iter() {
         if let ResourceValue::Scalar(_) = resource.value {
-            sums.entry(resource.name.clone()).or_insert_with(|| resources.scalar(&resource.name).to_f64());
+            sums.entry(resource.name.to_string())
+                .or_insert_with(|| resources.scalar(&resource.name).to_f64());
         }
     }
     sums

@@ -1,180 +1,29 @@
-//! The resource algebra: fixed-point scalars, ranges, sets, reservations.
+//! The resource algebra: fixed-point scalars, ranges, sets, reservations, disks.
 //!
 //! Invariants: a [`Quantity`] is an exact number of thousandths; [`Ranges`] are
 //! sorted, disjoint and never adjacent; [`Resources`] holds at most one entry per
-//! identity (name, kind of value, reservations) and never an empty one, so that
-//! equality of values is equality of meaning. Rules: `apache/mesos`
+//! identity (name, kind of value, reservations, disk, provider, revocable, shared)
+//! and never an empty one, so that equality of values is equality of meaning; only
+//! what never merges (volumes, mount disks) may stand there twice. Rules: `apache/mesos`
 //! `src/common/{values,resources}.cpp`.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InvalidRole, Principal, Role};
 
-/// A fixed-point number with three decimals.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Quantity(i64);
+mod disk;
+mod name;
+mod quantity;
+mod ranges;
 
-impl Quantity {
-    pub const ZERO: Quantity = Quantity(0);
-    /// Largest magnitude accepted from outside: 10^12 units.
-    pub const MAX: Quantity = Quantity(1_000_000_000_000_000);
-
-    pub const fn from_milli(milli: i64) -> Self {
-        Self(milli)
-    }
-
-    pub fn from_units(units: u32) -> Self {
-        Self(i64::from(units) * 1000)
-    }
-
-    /// Rounds half away from zero; `None` when not finite or beyond [`Self::MAX`].
-    pub fn from_f64(value: f64) -> Option<Self> {
-        let milli = (value * 1000.0).round();
-        // MAX is below 2^53, so the comparison and the cast are exact.
-        if milli.is_finite() && milli.abs() <= Self::MAX.0 as f64 { Some(Self(milli as i64)) } else { None }
-    }
-
-    pub fn to_f64(self) -> f64 {
-        self.0 as f64 / 1000.0
-    }
-
-    pub fn milli(self) -> i64 {
-        self.0
-    }
-
-    pub fn is_positive(self) -> bool {
-        self.0 > 0
-    }
-
-    pub fn saturating_add(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
-    }
-
-    pub fn saturating_sub(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
-    }
-}
-
-impl fmt::Display for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, part) = (self.0 / 1000, (self.0 % 1000).abs());
-        if self.0 < 0 && whole == 0 {
-            f.write_str("-")?;
-        }
-        if part == 0 {
-            return write!(f, "{whole}");
-        }
-        let digits = format!("{part:03}");
-        write!(f, "{whole}.{}", digits.trim_end_matches('0'))
-    }
-}
-
-impl fmt::Debug for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Sorted, disjoint, non-adjacent inclusive ranges.
-#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Ranges(Vec<(u64, u64)>);
-
-impl Ranges {
-    pub fn new(ranges: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        let mut sorted: Vec<(u64, u64)> = ranges.into_iter().filter(|(begin, end)| begin <= end).collect();
-        sorted.sort_unstable();
-        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(sorted.len());
-        for (begin, end) in sorted {
-            match merged.last_mut() {
-                Some(last) if begin <= last.1.saturating_add(1) => last.1 = last.1.max(end),
-                _ => merged.push((begin, end)),
-            }
-        }
-        Self(merged)
-    }
-
-    pub fn single(value: u64) -> Self {
-        Self(vec![(value, value)])
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn as_slice(&self) -> &[(u64, u64)] {
-        &self.0
-    }
-
-    /// How many values are inside.
-    pub fn count(&self) -> u64 {
-        self.0.iter().fold(0, |sum, (begin, end)| sum.saturating_add((end - begin).saturating_add(1)))
-    }
-
-    /// The value at position `index` in ascending order.
-    pub fn nth(&self, mut index: u64) -> Option<u64> {
-        for (begin, end) in &self.0 {
-            let len = end - begin + 1;
-            if index < len {
-                return Some(begin + index);
-            }
-            index -= len;
-        }
-        None
-    }
-
-    pub fn contains_value(&self, value: u64) -> bool {
-        self.0.iter().any(|(begin, end)| (*begin..=*end).contains(&value))
-    }
-
-    pub fn contains(&self, other: &Self) -> bool {
-        other.0.iter().all(|(begin, end)| self.0.iter().any(|(b, e)| b <= begin && end <= e))
-    }
-
-    pub fn union(&self, other: &Self) -> Self {
-        Self::new(self.0.iter().chain(&other.0).copied())
-    }
-
-    pub fn subtract(&self, other: &Self) -> Self {
-        let mut left = self.0.clone();
-        for (cut_begin, cut_end) in &other.0 {
-            let mut next = Vec::with_capacity(left.len() + 1);
-            for (begin, end) in left {
-                if *cut_end < begin || *cut_begin > end {
-                    next.push((begin, end));
-                    continue;
-                }
-                if begin < *cut_begin {
-                    next.push((begin, cut_begin - 1));
-                }
-                if end > *cut_end {
-                    next.push((cut_end + 1, end));
-                }
-            }
-            left = next;
-        }
-        Self(left)
-    }
-}
-
-impl fmt::Display for Ranges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[")?;
-        for (i, (begin, end)) in self.0.iter().enumerate() {
-            write!(f, "{}{begin}-{end}", if i == 0 { "" } else { ", " })?;
-        }
-        f.write_str("]")
-    }
-}
-
-impl fmt::Debug for Ranges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+pub use disk::{DiskInfo, DiskKind, DiskSource, DiskVolume, Persistence};
+pub use name::ResourceName;
+pub use quantity::Quantity;
+pub use ranges::Ranges;
 
 /// One level of a reservation stack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -211,19 +60,47 @@ impl ResourceValue {
 /// A named amount with its reservation stack (empty: unreserved).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
-    pub name: String,
+    pub name: ResourceName,
     pub value: ResourceValue,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reservations: Vec<Reservation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Box<DiskInfo>>,
+    /// May be taken back at any moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revocable: bool,
+    /// 0: for one user at a time; else how many copies of a shared volume are meant.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shared: u32,
+    /// The resource provider it comes from; none: the agent itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Arc<str>>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Resource {
+    /// An unreserved amount of the agent itself.
+    pub fn new(name: &str, value: ResourceValue) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            reservations: Vec::new(),
+            disk: None,
+            revocable: false,
+            shared: 0,
+            provider: None,
+        }
+    }
+
     pub fn scalar(name: &str, quantity: Quantity) -> Self {
-        Self { name: name.to_owned(), value: ResourceValue::Scalar(quantity), reservations: Vec::new() }
+        Self::new(name, ResourceValue::Scalar(quantity))
     }
 
     pub fn ranges(name: &str, ranges: Ranges) -> Self {
-        Self { name: name.to_owned(), value: ResourceValue::Ranges(ranges), reservations: Vec::new() }
+        Self::new(name, ResourceValue::Ranges(ranges))
     }
 
     /// The role it belongs to: of the innermost reservation, or `*`.
@@ -231,10 +108,75 @@ impl Resource {
         self.reservations.last().map_or_else(Role::any, |reservation| reservation.role.clone())
     }
 
+    pub fn is_unreserved(&self) -> bool {
+        self.reservations.is_empty()
+    }
+
+    /// The innermost reservation was made by a framework or an operator.
+    pub fn is_dynamically_reserved(&self) -> bool {
+        self.reservations.last().is_some_and(|reservation| reservation.dynamic)
+    }
+
+    /// Reserved more than once, for a role and then for one below it.
+    pub fn is_refined(&self) -> bool {
+        self.reservations.len() > 1
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.shared > 0
+    }
+
+    pub fn persistence(&self) -> Option<&Persistence> {
+        self.disk.as_ref().and_then(|disk| disk.persistence.as_ref())
+    }
+
+    pub fn disk_source(&self) -> Option<&DiskSource> {
+        self.disk.as_ref().and_then(|disk| disk.source.as_ref())
+    }
+
+    pub fn is_persistent_volume(&self) -> bool {
+        self.persistence().is_some()
+    }
+
+    /// The amount of a scalar; zero for other kinds.
+    pub fn quantity(&self) -> Quantity {
+        match self.value {
+            ResourceValue::Scalar(quantity) => quantity,
+            _ => Quantity::ZERO,
+        }
+    }
+
+    /// The same amount with one more reservation on top.
+    pub fn reserved(mut self, reservation: Reservation) -> Self {
+        self.reservations.push(reservation);
+        self
+    }
+
+    /// The same amount with its innermost reservation taken off.
+    pub fn unreserved_once(mut self) -> Self {
+        self.reservations.pop();
+        self
+    }
+
+    /// Whole or not at all: parts of it are never given out.
+    fn is_indivisible(&self) -> bool {
+        let source = self.disk_source();
+        self.is_persistent_volume()
+            || source.is_some_and(|source| {
+                source.id.is_some() || matches!(source.kind, DiskKind::Mount | DiskKind::Block)
+            })
+    }
+
     fn same_identity(&self, other: &Self) -> bool {
         self.name == other.name
             && self.value.same_kind(&other.value)
             && self.reservations == other.reservations
+            && self.disk == other.disk
+            && self.revocable == other.revocable
+            && self.is_shared() == other.is_shared()
+            && self.provider == other.provider
+            // An indivisible one is equal as a whole or another one.
+            && (!self.is_indivisible() || self.value == other.value)
     }
 }
 
@@ -284,10 +226,16 @@ impl Resources {
         if resource.value.is_empty() {
             return;
         }
-        let Some(mine) = self.0.iter_mut().find(|mine| mine.same_identity(&resource)) else {
+        let apart = resource.is_indivisible() && !resource.is_shared();
+        let mine = self.0.iter_mut().find(|mine| !apart && mine.same_identity(&resource));
+        let Some(mine) = mine else {
             self.0.push(resource);
             return;
         };
+        if resource.is_shared() {
+            mine.shared = mine.shared.saturating_add(resource.shared);
+            return;
+        }
         match (&mut mine.value, resource.value) {
             (ResourceValue::Scalar(a), ResourceValue::Scalar(b)) => *a = a.saturating_add(b),
             (ResourceValue::Ranges(a), ResourceValue::Ranges(b)) => *a = a.union(&b),
@@ -323,6 +271,17 @@ impl Resources {
                 continue;
             };
             let mine = &mut self.0[position];
+            if resource.is_shared() {
+                mine.shared = mine.shared.saturating_sub(resource.shared);
+                if mine.shared == 0 {
+                    self.0.remove(position);
+                }
+                continue;
+            }
+            if resource.is_indivisible() {
+                self.0.remove(position);
+                continue;
+            }
             match (&mut mine.value, &resource.value) {
                 (ResourceValue::Scalar(a), ResourceValue::Scalar(b)) => {
                     *a = a.saturating_sub(*b).max(Quantity::ZERO);
@@ -344,7 +303,15 @@ impl Resources {
     }
 
     pub fn contains(&self, other: &Resources) -> bool {
-        other.0.iter().all(|theirs| {
+        other.0.iter().enumerate().all(|(index, theirs)| {
+            if theirs.is_shared() {
+                return self.0.iter().any(|mine| mine.same_identity(theirs) && mine.shared >= theirs.shared);
+            }
+            if theirs.is_indivisible() {
+                // Equal ones stand there as often as there are.
+                let wanted = other.0[..=index].iter().filter(|same| same.same_identity(theirs)).count();
+                return self.0.iter().filter(|mine| mine.same_identity(theirs)).count() >= wanted;
+            }
             self.0.iter().filter(|mine| mine.same_identity(theirs)).any(|mine| {
                 match (&mine.value, &theirs.value) {
                     (ResourceValue::Scalar(a), ResourceValue::Scalar(b)) => a >= b,
@@ -358,7 +325,7 @@ impl Resources {
 
     /// The sum of a scalar over all reservations.
     pub fn scalar(&self, name: &str) -> Quantity {
-        self.0.iter().filter(|r| r.name == name).fold(Quantity::ZERO, |sum, r| match &r.value {
+        self.0.iter().filter(|r| r.name == *name).fold(Quantity::ZERO, |sum, r| match &r.value {
             ResourceValue::Scalar(quantity) => sum.saturating_add(*quantity),
             _ => sum,
         })
@@ -366,7 +333,7 @@ impl Resources {
 
     /// The union of ranges over all reservations.
     pub fn ranges(&self, name: &str) -> Ranges {
-        self.0.iter().filter(|r| r.name == name).fold(Ranges::default(), |sum, r| match &r.value {
+        self.0.iter().filter(|r| r.name == *name).fold(Ranges::default(), |sum, r| match &r.value {
             ResourceValue::Ranges(ranges) => sum.union(ranges),
             _ => sum,
         })
@@ -402,6 +369,27 @@ impl Resources {
     /// What may be offered to `role`: unreserved, its own and its ancestors' reservations.
     pub fn usable_by(&self, role: &Role) -> Self {
         self.filter(|resource| role.may_use(&resource.role()))
+    }
+
+    /// Without what may be taken back at any moment.
+    pub fn nonrevocable(&self) -> Self {
+        self.filter(|resource| !resource.revocable)
+    }
+
+    pub fn persistent_volumes(&self) -> Self {
+        self.filter(Resource::is_persistent_volume)
+    }
+
+    /// Amounts by name, whatever the reservation: what shares and quotas count.
+    pub fn quantities(&self) -> BTreeMap<ResourceName, Quantity> {
+        let mut sums = BTreeMap::new();
+        for resource in &self.0 {
+            if let ResourceValue::Scalar(quantity) = resource.value {
+                let sum: &mut Quantity = sums.entry(resource.name.clone()).or_default();
+                *sum = sum.saturating_add(quantity);
+            }
+        }
+        sums
     }
 
     pub fn filter(&self, keep: impl Fn(&Resource) -> bool) -> Self {
@@ -440,12 +428,16 @@ impl Resources {
                 return Err(form());
             }
             let value = parse_value(name, value.trim())?;
-            let reservations = if role.is_any() {
-                Vec::new()
-            } else {
-                vec![Reservation { role, dynamic: false, principal: None, labels: Vec::new() }]
-            };
-            resources.add_one(Resource { name: name.to_owned(), value, reservations });
+            let mut resource = Resource::new(name, value);
+            if !role.is_any() {
+                resource = resource.reserved(Reservation {
+                    role,
+                    dynamic: false,
+                    principal: None,
+                    labels: Vec::new(),
+                });
+            }
+            resources.add_one(resource);
         }
         Ok(resources)
     }
@@ -498,7 +490,19 @@ impl fmt::Display for Resources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, resource) in self.0.iter().enumerate() {
             let role = resource.role();
-            write!(f, "{}{}({role}):", if i == 0 { "" } else { "; " }, resource.name)?;
+            write!(f, "{}{}({role})", if i == 0 { "" } else { "; " }, resource.name)?;
+            if let Some(persistence) = resource.persistence() {
+                write!(f, "[{}]", persistence.id)?;
+            } else if let Some(root) = resource.disk_source().and_then(|source| source.root.as_ref()) {
+                write!(f, "[{root}]")?;
+            }
+            if resource.revocable {
+                f.write_str("{REV}")?;
+            }
+            if resource.is_shared() {
+                f.write_str("<SHARED>")?;
+            }
+            f.write_str(":")?;
             match &resource.value {
                 ResourceValue::Scalar(quantity) => write!(f, "{quantity}")?,
                 ResourceValue::Ranges(ranges) => write!(f, "{ranges}")?,
