@@ -157,6 +157,8 @@ pub(crate) fn framework(id: &str, multi_role: bool) -> FrameworkView {
         tasks: Vec::new(),
         unreachable_tasks: Vec::new(),
         completed_tasks: Vec::new(),
+        inverse_offers: Vec::new(),
+        suppressed: Default::default(),
     }
 }
 
@@ -226,6 +228,12 @@ pub(crate) fn cluster() -> MasterView {
         frameworks: vec![marathon, framework("master-0001", false)],
         completed_frameworks: vec![done],
         counters: Counters { tasks_finished: 2, calls_accept: 6, ..Counters::default() },
+        gone_agents: Vec::new(),
+        weights: Default::default(),
+        quotas: Default::default(),
+        schedule: Default::default(),
+        down_machines: Vec::new(),
+        draining_machines: Vec::new(),
     }
 }
 
@@ -248,6 +256,10 @@ fn agent(n: usize, active: bool, framework: &FrameworkView) -> AgentView {
         offered: if active { Resources::new() } else { resources("cpus:2;mem:100") },
         used_by_framework: vec![(framework.id.clone(), used)],
         tasks,
+        executors: Vec::new(),
+        operations: Vec::new(),
+        deactivated: false,
+        drain: None,
     }
 }
 

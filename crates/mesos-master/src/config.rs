@@ -3,7 +3,7 @@
 use model::{FaultDomain, Quantity, Time};
 
 /// What one term of a master is told at its start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MasterConfig {
     /// Unique for this process and term; prefix of the ids it gives.
     pub master_id: String,
@@ -18,7 +18,7 @@ pub struct MasterConfig {
 }
 
 /// Times in milliseconds, counts in pieces.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MasterLimits {
     /// From a broken agent stream to `TASK_UNREACHABLE`.
     pub agent_timeout_ms: u64,

@@ -68,8 +68,7 @@ impl Master {
             | SchedulerCall::DeclineInverseOffers { .. }
             | SchedulerCall::ShutdownExecutor { .. }
             | SchedulerCall::Message { .. }
-            | SchedulerCall::Request
-            | SchedulerCall::UpdateFramework { .. } => {}
+            | SchedulerCall::Request => {}
             SchedulerCall::Teardown => self.remove_framework(now, &id, out),
         }
     }

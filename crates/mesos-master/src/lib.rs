@@ -10,14 +10,18 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod agents;
 pub mod allocator;
 pub mod brain;
 pub mod config;
 mod frameworks;
 mod invariants;
+mod offers;
 mod reconcile;
 pub mod shell;
+mod snapshot;
 pub mod state;
+mod tasks;
 pub mod view;
 
 pub use brain::{ConnId, Effect, Input, Master, Out};

@@ -3,30 +3,36 @@
 //! Decides nothing. A stream whose queue is full is closed: its peer comes back
 //! and registers anew, which brings both sides together again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use model::agent_api::{AgentToMaster, MasterToAgent};
-use model::scheduler_api::{SchedulerCall, SchedulerEvent};
-use model::{Output, Rng, Time};
+use model::operator_api::{OperatorCall, OperatorReply};
+use model::scheduler_api::{FrameworkUpdate, FrameworkUpdateReply, SchedulerCall, SchedulerEvent};
+use model::{AgentId, FrameworkId, Output, Rng, Time};
 use shell::{Brain, Clock, Limits, World};
 use store::envelope::{self, EnvelopeError};
 use store::{Key, Store, Term, Txn};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::brain::{ConnId, Effect, Input, Master};
+use crate::brain::{ConnId, Effect, Input, Master, Reply, RequestId, WatchId};
 use crate::config::MasterConfig;
 use crate::state::{AgentRecord, Write};
-use crate::view::MasterView;
+use crate::view::{MasterView, OperatorEvent};
 
 /// Inputs that wait for the brain; senders wait when it is full.
 pub const INPUTS_MAX: usize = 4_096;
 /// Events that wait for one scheduler: room for two answers on each of the most
 /// tasks that one may have.
 pub const SCHEDULER_EVENTS_MAX: usize = 524_288;
+
+/// Events that wait for one operator's stream.
+pub const WATCH_EVENTS_MAX: usize = 65_536;
+/// Operators' streams at a time; the oldest is closed for one more.
+pub const WATCHES_MAX: usize = 1_000;
 
 /// Where the records of agents lie.
 pub const AGENT_PREFIX: &str = "mesos/agents/";
@@ -55,6 +61,14 @@ pub enum ServiceError {
 struct Streams {
     agents: Mutex<HashMap<ConnId, Box<dyn AgentStream>>>,
     schedulers: Mutex<HashMap<ConnId, mpsc::Sender<SchedulerEvent>>>,
+    requests: Mutex<HashMap<RequestId, oneshot::Sender<Reply>>>,
+    watches: Mutex<BTreeMap<WatchId, Watch>>,
+}
+
+/// Who watches: first it waits for the state, then it gets the events.
+enum Watch {
+    Asked(oneshot::Sender<(Arc<MasterView>, mpsc::Receiver<Arc<OperatorEvent>>)>),
+    Open(mpsc::Sender<Arc<OperatorEvent>>),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,7 +81,7 @@ pub struct Handle {
     inputs: mpsc::Sender<Input>,
     view: Arc<ArcSwap<MasterView>>,
     streams: Arc<Streams>,
-    next_conn: Arc<AtomicU64>,
+    next_number: Arc<AtomicU64>,
 }
 
 /// A scheduler's way to the master, beside its events.
@@ -75,13 +89,44 @@ pub struct Handle {
 pub struct SchedulerCaller {
     inputs: mpsc::Sender<Input>,
     streams: Arc<Streams>,
+    next_number: Arc<AtomicU64>,
     conn: ConnId,
+}
+
+/// Sends an input that is answered and waits for its answer.
+async fn ask(
+    inputs: &mpsc::Sender<Input>,
+    streams: &Streams,
+    next_number: &AtomicU64,
+    input: impl FnOnce(RequestId) -> Input,
+) -> Option<Reply> {
+    let request = RequestId(next_number.fetch_add(1, Ordering::Relaxed));
+    let (sender, receiver) = oneshot::channel();
+    lock(&streams.requests).insert(request, sender);
+    if inputs.send(input(request)).await.is_err() {
+        lock(&streams.requests).remove(&request);
+        return None;
+    }
+    tokio::select! {
+        reply = receiver => reply.ok(),
+        () = inputs.closed() => None,
+    }
 }
 
 impl SchedulerCaller {
     /// Waits while the master is busy; false when it is gone.
     pub async fn call(&self, call: SchedulerCall) -> bool {
         self.inputs.send(Input::Scheduler { conn: self.conn, call }).await.is_ok()
+    }
+
+    /// `None` when the master is gone.
+    pub async fn update_framework(&self, update: FrameworkUpdate) -> Option<FrameworkUpdateReply> {
+        let conn = self.conn;
+        let input = |request| Input::UpdateFramework { request, conn, update };
+        match ask(&self.inputs, &self.streams, &self.next_number, input).await? {
+            Reply::FrameworkUpdate(reply) => Some(reply),
+            _ => None,
+        }
     }
 
     /// Ends its events too.
@@ -135,11 +180,55 @@ impl Handle {
         let conn = self.number();
         let (sender, events) = mpsc::channel(SCHEDULER_EVENTS_MAX);
         lock(&self.streams.schedulers).insert(conn, sender);
-        (SchedulerCaller { inputs: self.inputs.clone(), streams: self.streams.clone(), conn }, events)
+        let caller = SchedulerCaller {
+            inputs: self.inputs.clone(),
+            streams: self.streams.clone(),
+            next_number: self.next_number.clone(),
+            conn,
+        };
+        (caller, events)
+    }
+
+    /// An operator's change; `None` when the term is over.
+    pub async fn operator(&self, call: OperatorCall) -> Option<OperatorReply> {
+        let input = |request| Input::Operator { request, call };
+        match ask(&self.inputs, &self.streams, &self.next_number, input).await? {
+            Reply::Operator(reply) => Some(reply),
+            _ => None,
+        }
+    }
+
+    /// Why this framework gets no offer from this agent; `None` when the term is over.
+    pub async fn explain(&self, framework_id: FrameworkId, agent_id: AgentId) -> Option<Vec<String>> {
+        let input = |request| Input::Explain { request, framework_id, agent_id };
+        match ask(&self.inputs, &self.streams, &self.next_number, input).await? {
+            Reply::Explanation(lines) => Some(lines),
+            _ => None,
+        }
+    }
+
+    /// The state of one moment and every event after it; `None` when the term is
+    /// over. The events end when the reader is too slow, when more than
+    /// [`WATCHES_MAX`] newer ones were opened, or with the term.
+    pub async fn watch(&self) -> Option<(Arc<MasterView>, mpsc::Receiver<Arc<OperatorEvent>>)> {
+        let watch = WatchId(self.next_number.fetch_add(1, Ordering::Relaxed));
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut watches = lock(&self.streams.watches);
+            while watches.len() >= WATCHES_MAX {
+                watches.pop_first();
+            }
+            watches.insert(watch, Watch::Asked(sender));
+        }
+        self.inputs.send(Input::Watch { watch }).await.ok()?;
+        tokio::select! {
+            started = receiver => started.ok(),
+            () = self.inputs.closed() => None,
+        }
     }
 
     fn number(&self) -> ConnId {
-        ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
+        ConnId(self.next_number.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -172,8 +261,8 @@ impl Service {
         let view = Arc::new(ArcSwap::from_pointee(brain.view(now)));
         let (sender, inputs) = mpsc::channel(INPUTS_MAX);
         let streams = Arc::new(Streams::default());
-        let next_conn = Arc::new(AtomicU64::new(1));
-        let handle = Handle { inputs: sender, view: view.clone(), streams: streams.clone(), next_conn };
+        let next_number = Arc::new(AtomicU64::new(1));
+        let handle = Handle { inputs: sender, view: view.clone(), streams: streams.clone(), next_number };
         let world = MasterWorld { store, term, view, streams };
         Ok((Self { brain, world, inputs, clock }, handle))
     }
@@ -269,6 +358,29 @@ impl World<Master> for MasterWorld {
             }
             Effect::CloseScheduler { conn } => {
                 lock(&self.streams.schedulers).remove(&conn);
+            }
+            Effect::Reply { request, reply } => {
+                if let Some(waiting) = lock(&self.streams.requests).remove(&request) {
+                    // Whoever asked may have left.
+                    let _ = waiting.send(reply);
+                }
+            }
+            Effect::Watching { watch, view } => {
+                let (sender, events) = mpsc::channel(WATCH_EVENTS_MAX);
+                let mut watches = lock(&self.streams.watches);
+                let asked = watches.insert(watch, Watch::Open(sender));
+                if let Some(Watch::Asked(waiting)) = asked
+                    && waiting.send((Arc::new(*view), events)).is_ok()
+                {
+                    return;
+                }
+                watches.remove(&watch);
+            }
+            Effect::Event(event) => {
+                lock(&self.streams.watches).retain(|_, watch| match watch {
+                    Watch::Asked(_) => true,
+                    Watch::Open(events) => events.try_send(event.clone()).is_ok(),
+                });
             }
         }
     }

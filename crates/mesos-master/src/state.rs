@@ -58,7 +58,7 @@ pub enum AgentState {
     },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Agent {
     pub id: AgentId,
     pub info: Arc<AgentInfo>,
@@ -114,7 +114,7 @@ impl Agent {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     pub framework_id: FrameworkId,
     pub info: TaskInfo,
@@ -149,7 +149,7 @@ impl Task {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Framework {
     pub id: FrameworkId,
     pub info: Arc<FrameworkInfo>,
@@ -178,7 +178,7 @@ impl Framework {
 }
 
 /// A refusal: offers of this agent to this role that are a subset are held back.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
     pub role: Role,
     pub agent_id: AgentId,
@@ -186,14 +186,14 @@ pub struct Filter {
     pub until: Time,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OpenOffer {
     pub offer: Offer,
     pub expires: Time,
 }
 
 /// A framework that was torn down, kept for the history.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CompletedFramework {
     pub framework: Framework,
     pub unregistered: Time,

@@ -1,15 +1,20 @@
 //! Snapshots for reads: immutable, cheap to clone, built by the brain and
 //! published by the shell. `/state` and the like are made from these.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{AgentId, AgentInfo, FrameworkId, FrameworkInfo, Offer, Resources, Time};
+use model::{
+    AgentId, AgentInfo, DrainInfo, ExecutorRecord, FrameworkId, FrameworkInfo, InverseOffer, MachineId,
+    MaintenanceSchedule, Offer, OperationRecord, QuotaConfig, Resources, Role, TaskState, TaskStatus, Time,
+    Weight,
+};
 
 use crate::config::MasterConfig;
 use crate::state::Task;
 
 /// One moment of the whole cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MasterView {
     pub config: Arc<MasterConfig>,
     pub elected: Time,
@@ -18,12 +23,21 @@ pub struct MasterView {
     /// Known from the store, not back since the failover.
     pub recovered_agents: Vec<Arc<AgentInfo>>,
     pub unreachable_agents: Vec<(Arc<AgentInfo>, Time)>,
+    /// Removed by the operator; they may not come back.
+    pub gone_agents: Vec<(AgentId, Time)>,
+    /// Only those set.
+    pub weights: BTreeMap<Role, Weight>,
+    pub quotas: BTreeMap<Role, QuotaConfig>,
+    pub schedule: MaintenanceSchedule,
+    pub down_machines: Vec<MachineId>,
+    /// With what the frameworks on them answered.
+    pub draining_machines: Vec<(MachineId, Vec<InverseOfferAnswer>)>,
     pub frameworks: Vec<FrameworkView>,
     pub completed_frameworks: Vec<FrameworkView>,
     pub counters: Counters,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AgentView {
     pub id: AgentId,
     pub info: Arc<AgentInfo>,
@@ -36,9 +50,40 @@ pub struct AgentView {
     /// By framework, for the per-framework executors and tasks counts.
     pub used_by_framework: Vec<(FrameworkId, Resources)>,
     pub tasks: Vec<Arc<Task>>,
+    pub executors: Vec<Arc<ExecutorRecord>>,
+    /// Pending, or terminal and not acknowledged.
+    pub operations: Vec<Arc<OperationRecord>>,
+    /// By the operator's word: no offers are made.
+    pub deactivated: bool,
+    pub drain: Option<DrainInfo>,
 }
 
-#[derive(Debug, Clone)]
+/// What a framework said to an inverse offer; `accepted` none: nothing yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InverseOfferAnswer {
+    pub framework_id: FrameworkId,
+    pub accepted: Option<bool>,
+    pub at: Time,
+}
+
+/// What changed, for those who watch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OperatorEvent {
+    TaskAdded(Arc<Task>),
+    /// `state` is the newest known, `status` the one forwarded.
+    TaskUpdated {
+        framework_id: FrameworkId,
+        status: Box<TaskStatus>,
+        state: TaskState,
+    },
+    AgentAdded(Box<AgentView>),
+    AgentRemoved(AgentId),
+    FrameworkAdded(Box<FrameworkView>),
+    FrameworkUpdated(Box<FrameworkView>),
+    FrameworkRemoved(Arc<FrameworkInfo>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub struct FrameworkView {
     pub id: FrameworkId,
     pub info: Arc<FrameworkInfo>,
@@ -51,6 +96,8 @@ pub struct FrameworkView {
     pub used: Resources,
     pub offered: Resources,
     pub offers: Vec<Offer>,
+    pub inverse_offers: Vec<InverseOffer>,
+    pub suppressed: BTreeSet<Role>,
     /// Live, and terminal but not acknowledged.
     pub tasks: Vec<Arc<Task>>,
     pub unreachable_tasks: Vec<Arc<Task>>,

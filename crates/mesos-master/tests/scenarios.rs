@@ -158,6 +158,7 @@ impl Cluster {
             }
             Effect::CloseAgent { conn, reason } => format!("close {}: {reason}", self.names[&conn]),
             Effect::CloseScheduler { conn } => format!("close {}", self.names[&conn]),
+            other => format!("{other:?}"),
         };
         self.trace.push_str(&line);
         self.trace.push('\n');

@@ -76,16 +76,18 @@ pub enum SchedulerCall {
     },
     /// Taken and not acted upon, as in the original.
     Request,
-    /// Replaces the whole description and the suppressed roles; answered through
-    /// [`FrameworkUpdateReply`].
-    UpdateFramework {
-        info: Box<FrameworkInfo>,
-        suppressed_roles: Vec<Role>,
-    },
     Teardown,
 }
 
-/// What came of [`SchedulerCall::UpdateFramework`].
+/// Replaces the whole description and the suppressed roles; unlike the other
+/// calls it is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrameworkUpdate {
+    pub info: Box<FrameworkInfo>,
+    pub suppressed_roles: Vec<Role>,
+}
+
+/// What came of a [`FrameworkUpdate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FrameworkUpdateReply {
     Done,

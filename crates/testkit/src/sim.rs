@@ -450,6 +450,10 @@ impl World {
                 }
             }
             mesos_master::Effect::CloseScheduler { .. } => {}
+            // Nobody asks or watches in this world.
+            mesos_master::Effect::Reply { .. }
+            | mesos_master::Effect::Watching { .. }
+            | mesos_master::Effect::Event(_) => {}
         }
     }
 

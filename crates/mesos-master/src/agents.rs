@@ -1,0 +1,289 @@
+//! Agents: registration, the meeting of both sides' lists of tasks, loss.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::agent_api::MasterToAgent;
+use model::scheduler_api::{SchedulerEvent, TaskRecord};
+use model::{AgentId, AgentInfo, FrameworkInfo, Reason, Resources, Role, Source, TaskStatus, Time};
+
+use crate::brain::{AGENT_ID_LENGTH_MAX, ConnId, Deadline, Effect, Master, Out, scalars};
+use crate::state::{AdmittedState, Agent, AgentRecord, AgentState, Task, Write};
+
+/// Why an agent's description cannot be taken.
+fn agent_problem(info: &AgentInfo) -> Option<String> {
+    let id = info.id.as_ref()?.as_str();
+    let unusable =
+        id.is_empty() || id.len() > AGENT_ID_LENGTH_MAX || id.contains(|c: char| c.is_control() || c == '/');
+    unusable.then(|| {
+        format!("agent id {id:?} is not one: 1 to {AGENT_ID_LENGTH_MAX} bytes without slash or control")
+    })
+}
+
+impl Master {
+    pub(crate) fn register_agent(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        mut info: AgentInfo,
+        frameworks: Vec<FrameworkInfo>,
+        tasks: Vec<TaskRecord>,
+        out: &mut Out,
+    ) {
+        if let Some(problem) = agent_problem(&info) {
+            out.effect(Effect::CloseAgent { conn, reason: problem });
+            return;
+        }
+        let Some(id) = self.choose_agent_id(&info) else {
+            let limit = self.config.limits.agents_max;
+            let reason = format!("the master already has {limit} agents, its limit agents_max");
+            out.effect(Effect::CloseAgent { conn, reason });
+            return;
+        };
+        if self.agents.get(&id).is_some_and(|agent| matches!(agent.state, AgentState::Gone { .. })) {
+            let message =
+                format!("agent {id} was marked gone; wipe its work directory to join as a new agent");
+            out.effect(Effect::ToAgent {
+                conn,
+                message: MasterToAgent::Shutdown { message: message.clone() },
+            });
+            out.effect(Effect::CloseAgent { conn, reason: message });
+            return;
+        }
+        info.id = Some(id.clone());
+        self.admit(now, conn, &id, info, out);
+        for framework in frameworks {
+            self.recover_framework(now, framework);
+        }
+        out.effect(Effect::ToAgent { conn, message: MasterToAgent::Registered { agent_id: id.clone() } });
+        self.merge_tasks(now, conn, &id, tasks, out);
+        self.dirty.insert(id);
+    }
+
+    /// The id the agent names, that of the agent at the same address, or a new one;
+    /// `None` at the limit.
+    pub(crate) fn choose_agent_id(&mut self, info: &AgentInfo) -> Option<AgentId> {
+        let full = self.agents.len() >= self.config.limits.agents_max;
+        if let Some(id) = &info.id {
+            return (!full || self.agents.contains_key(id)).then(|| id.clone());
+        }
+        // Only one process has this address: an agent that lost its id, or never heard it.
+        // What ran there before is not in its registration, and is settled by that.
+        let same_place = |agent: &&Agent| {
+            agent.info.hostname == info.hostname
+                && agent.info.ip == info.ip
+                && agent.info.port == info.port
+                && !matches!(agent.state, AgentState::Gone { .. })
+        };
+        if let Some(agent) = self.agents.values().find(same_place) {
+            return Some(agent.id.clone());
+        }
+        if full {
+            return None;
+        }
+        let id = AgentId::new(format!("{}-S{}", self.config.master_id, self.next_agent));
+        self.next_agent += 1;
+        Some(id)
+    }
+
+    /// Makes the agent connected by this stream and durable as admitted.
+    pub(crate) fn admit(&mut self, now: Time, conn: ConnId, id: &AgentId, info: AgentInfo, out: &mut Out) {
+        // One stream speaks for one agent.
+        if self.agent_conns.get(&conn).is_some_and(|former| former != id) {
+            self.agent_closed(now, conn, out);
+        }
+        let known = self.agents.contains_key(id);
+        if known {
+            self.counters.agent_reregistrations += 1;
+        } else {
+            self.counters.agent_registrations += 1;
+        }
+        self.drop_connection(id, Some(conn), out);
+        let info = Arc::new(info);
+        let agent = self.agents.entry(id.clone()).or_insert_with(|| Agent {
+            id: id.clone(),
+            info: info.clone(),
+            state: AgentState::Recovered { deadline: now },
+            registered: now,
+            reregistered: None,
+            tasks: BTreeMap::new(),
+            used: BTreeMap::new(),
+            offers: BTreeSet::new(),
+            offered: Resources::new(),
+        });
+        let durable = known
+            && agent.info == info
+            && matches!(
+                agent.state,
+                AgentState::Recovered { .. } | AgentState::Connected { .. } | AgentState::Disconnected { .. }
+            );
+        if known {
+            agent.reregistered = Some(now);
+        }
+        agent.info = info.clone();
+        agent.state = AgentState::Connected { conn };
+        if !durable {
+            let record = AgentRecord {
+                info: (*info).clone(),
+                state: AdmittedState::Admitted,
+                registered: agent.registered,
+            };
+            out.write(Write::PutAgent(Box::new(record)));
+        }
+        self.total.add(&scalars(&info.resources));
+        self.agent_conns.insert(conn, id.clone());
+    }
+
+    /// Ends the bond of an agent to its present stream, if any; its offers go.
+    pub(crate) fn drop_connection(&mut self, id: &AgentId, newer: Option<ConnId>, out: &mut Out) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let AgentState::Connected { conn } = agent.state else { return };
+        let resources = scalars(&agent.info.resources);
+        agent.state = AgentState::Disconnected { deadline: Time::MAX };
+        self.total.subtract(&resources);
+        self.agent_conns.remove(&conn);
+        if newer.is_some_and(|newer| newer != conn) {
+            let reason = "the agent opened a newer stream".to_owned();
+            out.effect(Effect::CloseAgent { conn, reason });
+        }
+        self.rescind_all_of(id, out);
+    }
+
+    /// Brings the master's and the agent's lists of tasks together.
+    pub(crate) fn merge_tasks(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        id: &AgentId,
+        reported: Vec<TaskRecord>,
+        out: &mut Out,
+    ) {
+        let mut named = BTreeSet::new();
+        for record in reported {
+            let key = (record.framework_id.clone(), record.info.id.clone());
+            if !self.frameworks.contains_key(&key.0) {
+                let message = MasterToAgent::ShutdownFramework { framework_id: key.0.clone() };
+                out.effect(Effect::ToAgent { conn, message });
+                continue;
+            }
+            named.insert(key);
+            self.merge_task(now, id, record, out);
+        }
+        let Some(agent) = self.agents.get(id) else { return };
+        let mut missing = Vec::new();
+        let mut ended = Vec::new();
+        let mut kills = Vec::new();
+        for (key, task) in &agent.tasks {
+            if !named.contains(key) {
+                if task.state.is_terminal() { ended.push(key.clone()) } else { missing.push(key.clone()) }
+            } else if let Some(policy) = task.kill_wanted {
+                kills.push((key.clone(), policy));
+            }
+        }
+        for key in ended {
+            self.complete_task(id, &key);
+        }
+        for ((framework_id, task_id), kill_policy) in kills {
+            let message = MasterToAgent::KillTask { framework_id, task_id, kill_policy };
+            out.effect(Effect::ToAgent { conn, message });
+        }
+        if !missing.is_empty() {
+            out.effect(Effect::ToAgent { conn, message: MasterToAgent::Reconcile { tasks: missing } });
+        }
+    }
+
+    pub(crate) fn merge_task(&mut self, now: Time, id: &AgentId, record: TaskRecord, out: &mut Out) {
+        let key = (record.framework_id.clone(), record.info.id.clone());
+        let Some(framework) = self.frameworks.get_mut(&key.0) else { return };
+        let was_unreachable = framework.unreachable.remove(&key.1);
+        let role = framework.info.roles.first().cloned().unwrap_or_else(Role::any);
+        let known = self.agents.get(id).and_then(|agent| agent.tasks.get(&key)).cloned();
+        // Its framework may have given it up meanwhile, or asked for it in vain.
+        let news = known.is_none();
+        let returned = was_unreachable.is_some();
+        let mut task = known.or(was_unreachable).unwrap_or_else(|| {
+            Arc::new(Task {
+                framework_id: key.0.clone(),
+                info: record.info.clone(),
+                role,
+                state: record.state,
+                statuses: record.statuses.clone(),
+                forwarded: record.statuses.last().cloned(),
+                unacknowledged: None,
+                kill_wanted: None,
+                holds_resources: false,
+                launched: now,
+            })
+        });
+        {
+            let task = Arc::make_mut(&mut task);
+            task.state = record.state;
+            task.statuses = record.statuses;
+            if returned {
+                // What was told last, that it is unreachable, is no longer so: a framework
+                // that is away now must not hear it when it asks.
+                task.forwarded = None;
+            }
+        }
+        let holds = !record.state.is_terminal();
+        self.place_task(id, key.clone(), task, holds);
+        if news {
+            let text = if returned { "Unreachable agent re-registered" } else { "Agent re-registered" };
+            let status = TaskStatus {
+                task_id: key.1.clone(),
+                state: record.state,
+                timestamp: now,
+                source: Source::Master,
+                reason: Some(Reason::AgentReregistered),
+                message: Some(text.to_owned()),
+                agent_id: Some(id.clone()),
+                uuid: None,
+                container: None,
+                check: None,
+                data: None,
+                executor_id: None,
+                healthy: None,
+                labels: Vec::new(),
+                limitation: None,
+                unreachable_since: None,
+            };
+            self.forward(&key.0, status, out);
+        }
+    }
+
+    pub(crate) fn agent_closed(&mut self, now: Time, conn: ConnId, out: &mut Out) {
+        let Some(id) = self.agent_conns.get(&conn).cloned() else { return };
+        self.drop_connection(&id, None, out);
+        let deadline = now + Duration::from_millis(self.config.limits.agent_timeout_ms);
+        if let Some(agent) = self.agents.get_mut(&id) {
+            agent.state = AgentState::Disconnected { deadline };
+            self.deadlines.insert((deadline, Deadline::Agent(id)));
+        }
+    }
+
+    /// Writes the loss down first; the frameworks hear of it after.
+    pub(crate) fn agent_unreachable(&mut self, now: Time, id: &AgentId, out: &mut Out) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        agent.state = AgentState::Unreachable { since: now };
+        agent.offered = Resources::new();
+        let record = AgentRecord {
+            info: (*agent.info).clone(),
+            state: AdmittedState::Unreachable { since: now },
+            registered: agent.registered,
+        };
+        let hostname = agent.info.hostname.clone();
+        let tasks: Vec<_> = agent.tasks.keys().cloned().collect();
+        out.write(Write::PutAgent(Box::new(record)));
+        self.counters.agents_unreachable += 1;
+        for key in tasks {
+            self.task_unreachable(now, id, &key, &hostname, out);
+        }
+        let connected: Vec<ConnId> =
+            self.frameworks.values().filter_map(|framework| framework.conn).collect();
+        for conn in connected {
+            let event = SchedulerEvent::Failure { agent_id: id.clone(), executor: None };
+            out.effect(Effect::ToScheduler { conn, event });
+        }
+    }
+}
