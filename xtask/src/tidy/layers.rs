@@ -32,6 +32,7 @@ const fn dev(name: &'static str) -> Room {
 }
 
 const FLOORS: &[Room] = &[
+    room("mesos-proto", 0, &[]),
     room("model", 0, &[]),
     room("link", 0, &["model"]),
     room("agent-protocol", 0, &["model"]),
