@@ -159,7 +159,7 @@ impl Resource {
     }
 
     /// Whole or not at all: parts of it are never given out.
-    fn is_indivisible(&self) -> bool {
+    pub fn is_indivisible(&self) -> bool {
         let source = self.disk_source();
         self.is_persistent_volume()
             || source.is_some_and(|source| {

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use model::{AgentId, FrameworkId, Quantity, Resources, Role};
 
+use super::Grant;
+
 /// A framework that wants offers for a role.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -22,14 +24,6 @@ pub struct Client {
 pub struct Candidate {
     pub agent_id: AgentId,
     pub free: Resources,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Grant {
-    pub framework_id: FrameworkId,
-    pub role: Role,
-    pub agent_id: AgentId,
-    pub resources: Resources,
 }
 
 /// The least an offer must hold to be worth sending.
