@@ -12,7 +12,7 @@ use link::{Identity, Role as LinkRole};
 use mesos_agent::brain::ConnId;
 use mesos_agent::config::{AgentConfig, AgentLimits};
 use mesos_agent::shell::{Handle, Service};
-use mesos_http::{AgentIdentity, FilesConfig, agent_router};
+use mesos_http::{AgentIdentity, Everyone, FilesConfig, agent_router};
 use model::agent_api::MasterToAgent;
 use model::{AgentInfo, Attribute, AttributeValue, Rng, Role};
 use shell::Clock;
@@ -122,7 +122,12 @@ fn http_router(args: &AgentArgs, handle: &Handle, _runtime: &Runtime) -> axum::R
         ("attributes".to_owned(), args.attributes.clone()),
         ("resources".to_owned(), args.resources.clone().unwrap_or_default()),
     ]);
-    let identity = AgentIdentity { build: crate::master::build_info(), flags, statistics: None };
+    let identity = AgentIdentity {
+        build: crate::master::build_info(),
+        flags,
+        statistics: None,
+        authorizer: Arc::new(Everyone),
+    };
     let handle = handle.clone();
     agent_router(Arc::new(move || handle.view()), identity, FilesConfig { log_file: None })
 }

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use arc_swap::ArcSwapOption;
 use link::{CloseCode, CloseReason, Identity, Listener, Role as LinkRole};
 use marathon::shell::SchedulerLink;
-use mesos_http::{BuildInfo, Leadership, MasterIdentity, master_router_with};
+use mesos_http::{BuildInfo, Everyone, Leadership, MasterIdentity, master_router};
 use mesos_master::config::{MasterConfig, MasterLimits};
 use model::agent_api::AgentToMaster;
 use model::{Rng, Time};
@@ -328,13 +328,14 @@ fn mesos_router(node: &Arc<Node>) -> axum::Router {
             ("port".to_owned(), MESOS_PORT.to_string()),
         ]),
         log_file: None,
+        authorizer: Arc::new(Everyone),
     };
     let node = node.clone();
     let leadership = move || match node.term.load_full() {
-        Some(term) => Leadership::Leading(term.mesos.view()),
+        Some(term) => Leadership::Leading(Arc::new(term.mesos.clone())),
         None => Leadership::Leaderless,
     };
-    master_router_with(leadership, identity)
+    master_router(leadership, identity)
 }
 
 /// Marathon's own port: the router of the present term.

@@ -14,6 +14,7 @@ use mesos_agent::view::TaskView;
 use mesos_master::config::{MasterConfig, MasterLimits};
 use mesos_master::state::Task;
 use mesos_master::view::{AgentView, Counters, FrameworkView, MasterView};
+use model::operator_api::{OperatorCall, OperatorReply};
 use model::task::{ContainerStatus, DiscoveryPort};
 use model::{
     AgentId, AgentInfo, Attribute, AttributeValue, Capability, CommandInfo, ContainerId, ContainerInfo,
@@ -23,7 +24,7 @@ use model::{
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::BuildInfo;
+use crate::{Answer, BuildInfo, Leadership, LeadingMaster, Watch};
 
 pub(crate) fn build() -> BuildInfo {
     BuildInfo {
@@ -314,6 +315,31 @@ pub(crate) fn node(work_dir: &str) -> NodeView {
         ],
         completed: vec![view("web.0", Phase::Ended, TaskState::Finished)],
     }
+}
+
+/// A leading master that stays as it is and does nothing.
+pub(crate) struct Still(pub Arc<MasterView>);
+
+impl LeadingMaster for Still {
+    fn view(&self) -> Arc<MasterView> {
+        self.0.clone()
+    }
+
+    fn operator(&self, _: OperatorCall) -> Answer<'_, Option<OperatorReply>> {
+        Box::pin(async { None })
+    }
+
+    fn explain(&self, _: FrameworkId, _: AgentId) -> Answer<'_, Option<Vec<String>>> {
+        Box::pin(async { None })
+    }
+
+    fn watch(&self) -> Answer<'_, Option<Watch>> {
+        Box::pin(async { None })
+    }
+}
+
+pub(crate) fn still(view: Arc<MasterView>) -> impl Fn() -> Leadership + Send + Sync + 'static {
+    move || Leadership::Leading(Arc::new(Still(view.clone())))
 }
 
 pub(crate) async fn send(router: &Router, method: &str, uri: &str) -> Response {

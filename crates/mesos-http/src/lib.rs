@@ -13,10 +13,12 @@
 //! Start reading at [`master`] and [`files`].
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod agent;
 mod build;
 mod duration;
 mod files;
+mod leader;
 pub mod master;
 mod query;
 mod reply;
@@ -28,8 +30,10 @@ mod wire;
 #[cfg(test)]
 mod fixtures;
 
+pub use access::{Access, Action, Authorizer, Everyone};
 pub use agent::{AgentIdentity, ContainerStatistics, agent_router};
 pub use build::BuildInfo;
 pub use files::FilesConfig;
-pub use master::{Leadership, MasterIdentity, master_router, master_router_with};
-pub use routes::{Access, Route};
+pub use leader::{Answer, Leadership, LeadingMaster, Watch};
+pub use master::{MasterIdentity, master_router};
+pub use routes::Route;

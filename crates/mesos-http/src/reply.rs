@@ -21,6 +21,11 @@ impl Refusal {
         Self { status: StatusCode::BAD_REQUEST, message }
     }
 
+    /// 403 says nothing more, as in the original.
+    pub fn forbidden() -> Self {
+        Self { status: StatusCode::FORBIDDEN, message: String::new() }
+    }
+
     pub fn not_found() -> Self {
         Self { status: StatusCode::NOT_FOUND, message: String::new() }
     }
@@ -68,7 +73,7 @@ pub(crate) fn json(value: &impl Serialize, callback: Option<String>) -> Response
     stream(vec![Part::value(value)], callback)
 }
 
-pub(crate) fn method_not_allowed(allowed: &'static [&'static str], received: &Method) -> Response {
+pub(crate) fn method_not_allowed(allowed: &[&str], received: &Method) -> Response {
     let message = format!(
         "405 Method Not Allowed. Expecting one of {{ '{}' }}, but received '{received}'.",
         allowed.join("', '")

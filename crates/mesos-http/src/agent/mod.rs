@@ -22,10 +22,11 @@ use serde_json::json;
 
 pub use containers::ContainerStatistics;
 
+use crate::access::{self, Access, Action, Authorizer, Caller};
 use crate::build::BuildInfo;
 use crate::files::{Attached, Files, FilesConfig, Operation};
 use crate::reply::{self, Refusal};
-use crate::routes::{self, Access, Call, Route};
+use crate::routes::{self, Call, Route};
 
 /// Asks the container runtime; `None` for a container it does not have.
 pub type StatisticsSource = Arc<dyn Fn(&ContainerId) -> Option<ContainerStatistics> + Send + Sync>;
@@ -38,6 +39,7 @@ pub struct AgentIdentity {
     pub flags: BTreeMap<String, String>,
     /// Absent: `/monitor/statistics` is empty, `/containers` has no figures.
     pub statistics: Option<StatisticsSource>,
+    pub authorizer: Arc<dyn Authorizer>,
 }
 
 impl fmt::Debug for AgentIdentity {
@@ -77,14 +79,19 @@ const fn route(
 pub const ROUTES: &[Route<Endpoint>] = &[
     route("/health", &["/slave(1)/health"], Access::Open, Endpoint::Health),
     route("/version", &[], Access::Open, Endpoint::Version),
-    route("/flags", &["/slave(1)/flags"], Access::Flags, Endpoint::Flags),
+    route("/flags", &["/slave(1)/flags"], Access::Needs(Action::ViewFlags), Endpoint::Flags),
     route(
         "/state",
         &["/slave(1)/state", "/state.json", "/slave(1)/state.json"],
-        Access::State,
+        access::STATE,
         Endpoint::State,
     ),
-    route("/containers", &["/slave(1)/containers"], Access::Containers, Endpoint::Containers),
+    route(
+        "/containers",
+        &["/slave(1)/containers"],
+        Access::Filtered(&[Action::ViewContainer]),
+        Endpoint::Containers,
+    ),
     route(
         "/monitor/statistics",
         &["/slave(1)/monitor/statistics", "/monitor/statistics.json", "/slave(1)/monitor/statistics.json"],
@@ -114,9 +121,17 @@ pub fn agent_router(
     routes::router(ROUTES, Arc::new(served), serve)
 }
 
-async fn serve(served: Arc<Served>, endpoint: Endpoint, call: Call) -> Result<Response, Refusal> {
+async fn serve(
+    served: Arc<Served>,
+    route: &'static Route<Endpoint>,
+    call: Call,
+) -> Result<Response, Refusal> {
     let identity = &served.identity;
-    match endpoint {
+    let caller = Caller::new(&identity.authorizer, &call.headers);
+    if !caller.may_enter(route.access, &call.path) {
+        return Err(Refusal::forbidden());
+    }
+    match route.endpoint {
         Endpoint::Health => Ok(StatusCode::OK.into_response()),
         Endpoint::Version => Ok(reply::json(&identity.build, call.callback)),
         Endpoint::Flags => Ok(reply::json(&json!({"flags": identity.flags}), call.callback)),

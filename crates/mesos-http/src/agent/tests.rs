@@ -72,6 +72,7 @@ fn identity(statistics: bool) -> AgentIdentity {
         build: build(),
         flags: BTreeMap::from([("work_dir".into(), "/w".into())]),
         statistics: statistics.then_some(source),
+        authorizer: Arc::new(crate::Everyone),
     }
 }
 

@@ -25,19 +25,13 @@ use serde_json::json;
 
 pub(crate) use metrics::check_timeout;
 
+use crate::access::{self, Access, Action, Authorizer, Caller};
 use crate::build::BuildInfo;
 use crate::files::{self, Files, Operation};
+use crate::leader::Leadership;
 use crate::reply::{self, Refusal};
-use crate::routes::{self, Access, Call, Route};
+use crate::routes::{self, Call, Route};
 use crate::stream::Part;
-
-/// Who leads, as this master knows it.
-#[derive(Debug, Clone)]
-pub enum Leadership {
-    Leading(Arc<MasterView>),
-    Following { hostname: String, port: u16 },
-    Leaderless,
-}
 
 /// What does not change while this process runs.
 #[derive(Debug, Clone)]
@@ -48,6 +42,7 @@ pub struct MasterIdentity {
     pub flags: BTreeMap<String, String>,
     /// Served as `/master/log`.
     pub log_file: Option<PathBuf>,
+    pub authorizer: Arc<dyn Authorizer>,
 }
 
 /// What a route serves.
@@ -71,7 +66,7 @@ pub enum Endpoint {
 const GET: &[&str] = &["GET"];
 
 macro_rules! route {
-    ($path:literal, $access:ident, $endpoint:expr) => {
+    ($path:literal, $access:expr, $endpoint:expr) => {
         Route {
             path: $path,
             aliases: &[
@@ -80,33 +75,33 @@ macro_rules! route {
                 concat!("/master", $path, ".json"),
             ],
             methods: GET,
-            access: Access::$access,
+            access: $access,
             endpoint: $endpoint,
         }
     };
-    ($path:literal, $aliases:expr, $access:ident, $endpoint:expr) => {
-        Route { path: $path, aliases: $aliases, methods: GET, access: Access::$access, endpoint: $endpoint }
+    ($path:literal, $aliases:expr, $access:expr, $endpoint:expr) => {
+        Route { path: $path, aliases: $aliases, methods: GET, access: $access, endpoint: $endpoint }
     };
 }
 
 /// Everything this router serves, and nothing else.
 pub const ROUTES: &[Route<Endpoint>] = &[
-    route!("/health", &["/master/health"], Open, Endpoint::Health),
-    route!("/version", &[], Open, Endpoint::Version),
-    route!("/redirect", &["/master/redirect"], Open, Endpoint::Redirect),
-    route!("/redirect/{*rest}", &["/master/redirect/{*rest}"], Open, Endpoint::RedirectLoop),
-    route!("/flags", &["/master/flags"], Flags, Endpoint::Flags),
-    route!("/state", State, Endpoint::State),
-    route!("/state-summary", &["/master/state-summary"], State, Endpoint::StateSummary),
-    route!("/slaves", State, Endpoint::Slaves),
-    route!("/frameworks", &["/master/frameworks"], State, Endpoint::Frameworks),
-    route!("/tasks", State, Endpoint::Tasks),
-    route!("/roles", Roles, Endpoint::Roles),
-    route!("/metrics/snapshot", &[], Endpoint, Endpoint::Metrics),
-    route!("/files/browse", &["/files/browse.json"], Files, Endpoint::Files(Operation::Browse)),
-    route!("/files/read", &["/files/read.json"], Files, Endpoint::Files(Operation::Read)),
-    route!("/files/download", &["/files/download.json"], Files, Endpoint::Files(Operation::Download)),
-    route!("/files/debug", &["/files/debug.json"], Endpoint, Endpoint::Files(Operation::Debug)),
+    route!("/health", &["/master/health"], Access::Open, Endpoint::Health),
+    route!("/version", &[], Access::Open, Endpoint::Version),
+    route!("/redirect", &["/master/redirect"], Access::Open, Endpoint::Redirect),
+    route!("/redirect/{*rest}", &["/master/redirect/{*rest}"], Access::Open, Endpoint::RedirectLoop),
+    route!("/flags", &["/master/flags"], Access::Needs(Action::ViewFlags), Endpoint::Flags),
+    route!("/state", access::STATE, Endpoint::State),
+    route!("/state-summary", &["/master/state-summary"], access::STATE, Endpoint::StateSummary),
+    route!("/slaves", access::STATE, Endpoint::Slaves),
+    route!("/frameworks", &["/master/frameworks"], access::STATE, Endpoint::Frameworks),
+    route!("/tasks", access::STATE, Endpoint::Tasks),
+    route!("/roles", Access::Filtered(&[Action::ViewRole]), Endpoint::Roles),
+    route!("/metrics/snapshot", &[], Access::Endpoint, Endpoint::Metrics),
+    route!("/files/browse", &["/files/browse.json"], Access::Files, Endpoint::Files(Operation::Browse)),
+    route!("/files/read", &["/files/read.json"], Access::Files, Endpoint::Files(Operation::Read)),
+    route!("/files/download", &["/files/download.json"], Access::Files, Endpoint::Files(Operation::Download)),
+    route!("/files/debug", &["/files/debug.json"], Access::Endpoint, Endpoint::Files(Operation::Debug)),
 ];
 
 struct Served {
@@ -115,16 +110,8 @@ struct Served {
     files: Files,
 }
 
-/// The endpoints of a master that always leads.
-pub fn master_router(
-    view: Arc<dyn Fn() -> Arc<MasterView> + Send + Sync>,
-    identity: MasterIdentity,
-) -> Router {
-    master_router_with(move || Leadership::Leading(view()), identity)
-}
-
 /// The endpoints of one master of several.
-pub fn master_router_with(
+pub fn master_router(
     leadership: impl Fn() -> Leadership + Send + Sync + 'static,
     identity: MasterIdentity,
 ) -> Router {
@@ -132,34 +119,50 @@ pub fn master_router_with(
     routes::router(ROUTES, Arc::new(served), serve)
 }
 
-async fn serve(served: Arc<Served>, endpoint: Endpoint, call: Call) -> Result<Response, Refusal> {
-    match endpoint {
+async fn serve(
+    served: Arc<Served>,
+    route: &'static Route<Endpoint>,
+    call: Call,
+) -> Result<Response, Refusal> {
+    let caller = Caller::new(&served.identity.authorizer, &call.headers);
+    match route.endpoint {
         Endpoint::Health => return Ok(StatusCode::OK.into_response()),
         Endpoint::Version => return Ok(reply::json(&served.identity.build, call.callback)),
-        Endpoint::Flags => return Ok(reply::json(&json!({"flags": served.identity.flags}), call.callback)),
         Endpoint::Redirect => return redirect_to_leader(&served),
         Endpoint::RedirectLoop => return Err(Refusal::not_found()),
+        Endpoint::Flags | Endpoint::Metrics | Endpoint::Files(_)
+            if !caller.may_enter(route.access, &call.path) =>
+        {
+            return Err(Refusal::forbidden());
+        }
+        _ => {}
+    }
+    match route.endpoint {
+        Endpoint::Flags => return Ok(reply::json(&json!({"flags": served.identity.flags}), call.callback)),
         Endpoint::Files(operation) => {
             let attached = files::Attached::log("/master/log", served.identity.log_file.clone());
             return served.files.serve(operation, attached, call).await;
         }
         Endpoint::Metrics => {
             let view = match (served.leadership)() {
-                Leadership::Leading(view) => Some(view),
+                Leadership::Leading(master) => Some(master.view()),
                 Leadership::Following { .. } | Leadership::Leaderless => None,
             };
             return metrics::snapshot(view.as_deref(), &served.identity, call);
         }
         _ => {}
     }
-    let view = match (served.leadership)() {
-        Leadership::Leading(view) => view,
+    let master = match (served.leadership)() {
+        Leadership::Leading(master) => master,
         Leadership::Following { hostname, port } => {
             return Ok(reply::redirect(&hostname, port, &call.path_and_query));
         }
         Leadership::Leaderless => return Err(no_leader()),
     };
-    let parts = cluster(endpoint, &view, &served.identity, &call)?;
+    if !caller.may_enter(route.access, &call.path) {
+        return Err(Refusal::forbidden());
+    }
+    let parts = cluster(route.endpoint, &master.view(), &served.identity, &call)?;
     Ok(reply::stream(parts, call.callback))
 }
 
@@ -190,7 +193,10 @@ fn cluster(
 
 fn redirect_to_leader(served: &Served) -> Result<Response, Refusal> {
     match (served.leadership)() {
-        Leadership::Leading(view) => Ok(reply::redirect(&view.config.hostname, view.config.port, "")),
+        Leadership::Leading(master) => {
+            let config = &master.view().config;
+            Ok(reply::redirect(&config.hostname, config.port, ""))
+        }
         Leadership::Following { hostname, port } => Ok(reply::redirect(&hostname, port, "")),
         Leadership::Leaderless => Err(no_leader()),
     }

@@ -12,9 +12,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Leadership, MasterIdentity, ROUTES, master_router, master_router_with};
-use crate::fixtures::{BUILD, SUMMARY, TASK, body, build, cluster, get, refused, send, shape, task, time};
+use super::{MasterIdentity, ROUTES, master_router};
+use crate::fixtures::{
+    BUILD, SUMMARY, TASK, body, build, cluster, get, refused, send, shape, still, task, time,
+};
 use crate::stream::CHUNK_SIZE;
+use crate::{Everyone, Leadership};
 
 const SLAVE_INFO: &str = "id:s hostname:s port:i attributes:o domain?:o";
 
@@ -39,16 +42,16 @@ fn identity() -> MasterIdentity {
         started: time(10),
         flags: BTreeMap::from([("quorum".into(), "1".into())]),
         log_file: None,
+        authorizer: Arc::new(Everyone),
     }
 }
 
 fn leader() -> Router {
-    let view = Arc::new(cluster());
-    master_router(Arc::new(move || view.clone()), identity())
+    master_router(still(Arc::new(cluster())), identity())
 }
 
 fn with(leadership: Leadership) -> Router {
-    master_router_with(move || leadership.clone(), identity())
+    master_router(move || leadership.clone(), identity())
 }
 
 fn follower() -> Router {
@@ -395,7 +398,7 @@ async fn the_log_is_a_file() {
     std::fs::write(&log_file, "one\ntwo\n").unwrap();
     let view = Arc::new(cluster());
     let identity = MasterIdentity { log_file: Some(log_file.clone()), ..identity() };
-    let router = master_router(Arc::new(move || view.clone()), identity);
+    let router = master_router(still(view), identity);
     assert_eq!(get(&router, "/files/debug").await, json!({"/master/log": log_file}));
     let read = get(&router, "/files/read?path=/master/log&offset=4&length=3").await;
     assert_eq!(read, json!({"offset": 4, "data": "two"}));
@@ -411,7 +414,7 @@ async fn over_a_socket() {
     view.frameworks[0].tasks =
         (0..500).map(|i| task(&format!("web.{i}"), 1, TaskState::Running, i)).collect();
     let view = Arc::new(view);
-    let router = master_router(Arc::new(move || view.clone()), identity());
+    let router = master_router(still(view), identity());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move { axum::serve(listener, router).await });
@@ -453,7 +456,7 @@ async fn ten_thousand_tasks_are_streamed() {
     view.frameworks[0].tasks =
         (0..TASKS).map(|i| task(&format!("web.{i}"), 1 + i % 2, TaskState::Running, i as u64)).collect();
     let view = Arc::new(view);
-    let router = master_router(Arc::new(move || view.clone()), identity());
+    let router = master_router(still(view), identity());
     let start = Instant::now();
     let response = send(&router, "GET", "/state").await;
     let first = start.elapsed();
