@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::agent_api::MasterToAgent;
+use model::agent_api::{MasterToAgent, Registration};
 use model::scheduler_api::{SchedulerEvent, TaskRecord};
-use model::{AgentId, AgentInfo, FrameworkInfo, Reason, Resources, Role, Source, TaskStatus, Time};
+use model::{AgentId, AgentInfo, OperationState, Reason, Resources, Role, Source, TaskStatus, Time};
 
 use crate::brain::{AGENT_ID_LENGTH_MAX, ConnId, Deadline, Effect, Master, Out, scalars};
 use crate::state::{AdmittedState, Agent, AgentRecord, AgentState, Task, Write};
@@ -26,11 +26,10 @@ impl Master {
         &mut self,
         now: Time,
         conn: ConnId,
-        mut info: AgentInfo,
-        frameworks: Vec<FrameworkInfo>,
-        tasks: Vec<TaskRecord>,
+        registration: Registration,
         out: &mut Out,
     ) {
+        let Registration { mut info, frameworks, executors, tasks, operations, .. } = registration;
         if let Some(problem) = agent_problem(&info) {
             out.effect(Effect::CloseAgent { conn, reason: problem });
             return;
@@ -57,7 +56,9 @@ impl Master {
             self.recover_framework(now, framework);
         }
         out.effect(Effect::ToAgent { conn, message: MasterToAgent::Registered { agent_id: id.clone() } });
+        self.merge_executors(now, conn, &id, executors, out);
         self.merge_tasks(now, conn, &id, tasks, out);
+        self.merge_operations(now, conn, &id, operations, out);
         self.dirty.insert(id);
     }
 
@@ -108,6 +109,8 @@ impl Master {
             registered: now,
             reregistered: None,
             tasks: BTreeMap::new(),
+            executors: BTreeMap::new(),
+            operations: BTreeMap::new(),
             used: BTreeMap::new(),
             offers: BTreeSet::new(),
             offered: Resources::new(),
@@ -279,6 +282,8 @@ impl Master {
         for key in tasks {
             self.task_unreachable(now, id, &key, &hostname, out);
         }
+        self.drop_executors(now, id);
+        self.operations_lost(now, id, OperationState::Unreachable, out);
         let connected: Vec<ConnId> =
             self.frameworks.values().filter_map(|framework| framework.conn).collect();
         for conn in connected {

@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::agent_api::{AgentToMaster, MasterToAgent, Registration};
+use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::operator_api::{OperatorCall, OperatorReply};
 use model::scheduler_api::{FrameworkUpdate, FrameworkUpdateReply, SchedulerCall, SchedulerEvent};
 use model::{AgentId, FrameworkId, OfferId, Output, ResourceValue, Resources, Rng, Time};
 
 use crate::config::MasterConfig;
 use crate::state::{
-    AdmittedState, Agent, AgentState, CompletedFramework, Framework, OpenOffer, Record, Write,
+    AdmittedState, Agent, AgentState, CompletedFramework, Framework, OpenInverseOffer, OpenOffer, Record,
+    Write,
 };
 use crate::view::{Counters, MasterView, OperatorEvent};
 
@@ -131,6 +132,7 @@ pub struct Master {
     pub(crate) framework_conns: BTreeMap<ConnId, FrameworkId>,
     pub(crate) completed: VecDeque<CompletedFramework>,
     pub(crate) offers: BTreeMap<OfferId, OpenOffer>,
+    pub(crate) inverse_offers: BTreeMap<OfferId, OpenInverseOffer>,
     pub(crate) deadlines: BTreeSet<(Time, Deadline)>,
     pub(crate) dirty: BTreeSet<AgentId>,
     /// Scalars of all connected agents.
@@ -163,6 +165,7 @@ impl Master {
             framework_conns: BTreeMap::new(),
             completed: VecDeque::new(),
             offers: BTreeMap::new(),
+            inverse_offers: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             dirty: BTreeSet::new(),
             total: Resources::new(),
@@ -191,6 +194,8 @@ impl Master {
                 registered: record.registered,
                 reregistered: None,
                 tasks: BTreeMap::new(),
+                executors: BTreeMap::new(),
+                operations: BTreeMap::new(),
                 used: BTreeMap::new(),
                 offers: BTreeSet::new(),
                 offered: Resources::new(),
@@ -204,13 +209,27 @@ impl Master {
         let mut out = Out::new();
         match input {
             Input::Agent { conn, message: AgentToMaster::Register(registration) } => {
-                let Registration { info, frameworks, tasks, .. } = *registration;
-                self.register_agent(now, conn, info, frameworks, tasks, &mut out);
+                self.register_agent(now, conn, *registration, &mut out);
             }
             Input::Agent { conn, message: AgentToMaster::Update(update) } => {
                 self.agent_update(now, conn, *update, &mut out);
             }
-            Input::Agent { .. } => {}
+            Input::Agent {
+                conn,
+                message: AgentToMaster::OperationUpdate { uuid, framework_id: _, status },
+            } => {
+                self.operation_update(now, conn, uuid, *status, &mut out);
+            }
+            Input::Agent { conn, message: AgentToMaster::Message { framework_id, executor_id, data } } => {
+                self.executor_message(conn, &framework_id, executor_id, data, &mut out);
+            }
+            Input::Agent {
+                conn,
+                message: AgentToMaster::ExecutorExited { framework_id, executor_id, status },
+            } => {
+                self.executor_exited(now, conn, framework_id, executor_id, status, &mut out);
+            }
+            Input::Agent { message: AgentToMaster::Unregister, .. } => {}
             Input::AgentClosed { conn } => self.agent_closed(now, conn, &mut out),
             Input::Scheduler { conn, call } => self.scheduler_call(now, conn, call, &mut out),
             Input::SchedulerClosed { conn } => self.scheduler_closed(now, conn, &mut out),

@@ -360,6 +360,8 @@ fn new_framework(id: FrameworkId, info: &FrameworkInfo, now: Time) -> Framework 
         unreachable: BTreeMap::new(),
         completed: VecDeque::new(),
         offers: BTreeSet::new(),
+        inverse_offers: BTreeSet::new(),
+        operations: BTreeMap::new(),
         filters: Vec::new(),
     }
 }

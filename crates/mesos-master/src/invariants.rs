@@ -16,7 +16,10 @@ impl Master {
     /// The first broken invariant, as a sentence.
     pub fn check_invariants(&self) -> Result<(), String> {
         for agent in self.agents.values() {
-            let used = sum_by_framework(agent.tasks.values());
+            let mut used = sum_by_framework(agent.tasks.values());
+            for ((framework_id, _), executor) in &agent.executors {
+                used.entry(framework_id.clone()).or_default().add(&executor.info.resources);
+            }
             if used != agent.used {
                 return Err(format!("agent {}: used {:?} but its tasks hold {used:?}", agent.id, agent.used));
             }
@@ -59,6 +62,12 @@ impl Master {
         for offer in self.offers.values() {
             if !self.frameworks.get(&offer.offer.framework_id).is_some_and(|f| f.active()) {
                 return Err(format!("offer {} is open to an inactive framework", offer.offer.id));
+            }
+        }
+        for (id, open) in &self.inverse_offers {
+            let holder = self.frameworks.get(&open.offer.framework_id);
+            if !holder.is_some_and(|framework| framework.active() && framework.inverse_offers.contains(id)) {
+                return Err(format!("inverse offer {id} is not with an active framework"));
             }
         }
         Ok(())

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use model::{
-    AgentId, AgentInfo, FrameworkId, FrameworkInfo, KillPolicy, Offer, OfferId, Resources, Role, TaskId,
-    TaskInfo, TaskState, TaskStatus, Time,
+    AgentId, AgentInfo, ExecutorId, ExecutorRecord, FrameworkId, FrameworkInfo, InverseOffer, KillPolicy,
+    Offer, OfferId, OperationId, OperationRecord, Resources, Role, TaskId, TaskInfo, TaskState, TaskStatus,
+    Time, UpdateId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +68,11 @@ pub struct Agent {
     pub reregistered: Option<Time>,
     /// Live and terminal-but-unacknowledged tasks.
     pub tasks: BTreeMap<(FrameworkId, TaskId), Arc<Task>>,
-    /// Resources of tasks that hold them, by framework.
+    /// Live executors, other than those the agent itself makes for a task; each holds its resources.
+    pub executors: BTreeMap<(FrameworkId, ExecutorId), Arc<ExecutorRecord>>,
+    /// Pending, or terminal and not acknowledged.
+    pub operations: BTreeMap<UpdateId, Arc<OperationRecord>>,
+    /// Resources of tasks that hold them, of executors and of pending operations, by framework.
     pub used: BTreeMap<FrameworkId, Resources>,
     pub offers: BTreeSet<OfferId>,
     /// Sum of the open offers.
@@ -168,6 +173,9 @@ pub struct Framework {
     pub unreachable: BTreeMap<TaskId, Arc<Task>>,
     pub completed: VecDeque<Arc<Task>>,
     pub offers: BTreeSet<OfferId>,
+    pub inverse_offers: BTreeSet<OfferId>,
+    /// Those it wants to hear of that are still kept, with their agents.
+    pub operations: BTreeMap<OperationId, (AgentId, UpdateId)>,
     pub filters: Vec<Filter>,
 }
 
@@ -189,6 +197,12 @@ pub struct Filter {
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenOffer {
     pub offer: Offer,
+    pub expires: Time,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenInverseOffer {
+    pub offer: InverseOffer,
     pub expires: Time,
 }
 
