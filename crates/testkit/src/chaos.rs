@@ -105,6 +105,7 @@ impl World {
             }
         }
         self.master_died();
+        self.racers_lose_master();
         let wait = 100 + self.rng.below(3_000);
         self.at(wait, Event::StartMaster);
     }
@@ -178,6 +179,7 @@ impl World {
         if u64::try_from(total).unwrap_or(u64::MAX) > wanted_total {
             return Err(format!("{total} containers run, {wanted_total} are wanted in all"));
         }
+        self.racers_at_rest()?;
         self.marathon_at_rest()
     }
 

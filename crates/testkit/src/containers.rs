@@ -41,9 +41,11 @@ impl World {
         if self.agents[index].containers.contains_key(&launch.id) {
             return Err(format!("agent {index}: container {} is launched twice", launch.id));
         }
-        let task =
-            launch.env.iter().find(|(name, _)| name == "MESOS_TASK_ID").map(|(_, value)| value.clone());
-        let Some(task) = task else { return Err(format!("container {} has no MESOS_TASK_ID", launch.id)) };
+        // A command task's executor has the task's id.
+        let named = launch.env.iter().find(|(name, _)| name == "MESOS_EXECUTOR_ID");
+        let Some((_, task)) = named.cloned() else {
+            return Err(format!("container {} has no MESOS_EXECUTOR_ID", launch.id));
+        };
         for node in &self.agents {
             if node.containers.values().any(|container| container.task == task) {
                 return Err(format!("task {task} has two containers"));

@@ -20,6 +20,12 @@ pub struct Plan {
     pub doubled_per_mille: u64,
     /// Launches that fail, of a thousand.
     pub launch_failures_per_mille: u64,
+    /// Foreign frameworks beside Marathon.
+    pub racers: usize,
+    /// Tasks of one of them that have not ended, at most.
+    pub racer_tasks_max: usize,
+    /// Invariants of the master are checked every so many of its steps.
+    pub check_every: u64,
 }
 
 impl Plan {
@@ -38,6 +44,33 @@ impl Plan {
             fault_every_ms: if rng.chance(100) { 3_600_000 } else { 500 + rng.below(8_000) },
             doubled_per_mille: rng.below(20),
             launch_failures_per_mille: rng.below(50),
+            racers: 0,
+            racer_tasks_max: 40,
+            check_every: 1,
+        }
+    }
+
+    /// Racing frameworks on few agents, so that they meet on each of them.
+    pub fn racing(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x7ace);
+        let plan = Self::from_seed(seed);
+        Self { racers: 1 + rng.index(8), agents: 1 + rng.index(8), settle_ms: 1_200_000, ..plan }
+    }
+
+    /// 20 racing frameworks on 2,000 agents.
+    pub fn kernel(seed: u64) -> Self {
+        let plan = Self::from_seed(seed);
+        Self {
+            racers: 20,
+            racer_tasks_max: 400,
+            agents: 2_000,
+            apps: 10,
+            instances_max: 40,
+            storm_ms: 120_000,
+            settle_ms: 1_200_000,
+            fault_every_ms: 100,
+            check_every: 200,
+            ..plan
         }
     }
 }

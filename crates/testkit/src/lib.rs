@@ -14,6 +14,7 @@ mod links;
 mod marathon_side;
 pub mod node;
 pub mod oracle;
+mod racers;
 pub mod sim;
 
 pub use faults::Plan;

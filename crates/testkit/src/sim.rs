@@ -1,6 +1,6 @@
 //! The simulated world: one event queue, virtual time, seeded everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use model::{AgentId, AgentInfo, ContainerId, Resources, Rng, Role, Time};
 use crate::faults::Plan;
 use crate::node::{AgentNode, Pipeline};
 use crate::oracle::{Orders, UpdateWatch};
+use crate::racers::Racer;
 
 /// A broken promise, with what is needed to see it again.
 #[derive(Debug)]
@@ -60,6 +61,12 @@ pub(crate) enum Event {
     ClosedAtAgent { conn: u64 },
     SchedulerCall { life: u64, conn: u64, call: SchedulerCall },
     ToScheduler { life: u64, conn: u64, event: SchedulerEvent },
+    RacerStarts { racer: usize },
+    RacerActs { racer: usize },
+    RacerCall { life: u64, conn: u64, call: SchedulerCall },
+    RacerClosed { life: u64, conn: u64 },
+    RacerStreamEnds { conn: u64 },
+    ToRacer { conn: u64, event: SchedulerEvent },
     MasterCommit { life: u64 },
     MarathonCommit { life: u64 },
     AgentCommit { agent: usize, life: u64 },
@@ -111,9 +118,13 @@ pub struct World {
     pub(crate) scheduler_conn: u64,
     last_call: Time,
     last_event: Time,
+    pub(crate) racers: Vec<Racer>,
+    /// Streams of racers that are over.
+    pub(crate) dead_racer_conns: BTreeSet<u64>,
     pub(crate) agents: Vec<AgentNode>,
     pub(crate) conns: BTreeMap<u64, Conn>,
     next_number: u64,
+    steps: u64,
     pub(crate) orders: Orders,
     pub(crate) updates: UpdateWatch,
     pub(crate) storm_over: bool,
@@ -161,9 +172,12 @@ impl World {
             scheduler_conn: 0,
             last_call: Time::ZERO,
             last_event: Time::ZERO,
+            racers: Vec::new(),
+            dead_racer_conns: BTreeSet::new(),
             agents,
             conns: BTreeMap::new(),
             next_number: 1,
+            steps: 0,
             orders: Orders::default(),
             updates: UpdateWatch::default(),
             storm_over: false,
@@ -176,6 +190,13 @@ impl World {
         for agent in 0..world.agents.len() {
             let delay = world.rng.below(3_000);
             world.at(delay, Event::StartAgent { agent, life: 0 });
+        }
+        for racer in 0..world.plan.racers {
+            let new = Racer::new(racer, &mut world.rng);
+            world.racers.push(new);
+            let delay = 100 + world.rng.below(2_000);
+            world.at(delay, Event::RacerStarts { racer });
+            world.at(delay + 1_000, Event::RacerActs { racer });
         }
         world.at(500, Event::Order);
         let first_fault = world.plan.fault_every_ms;
@@ -265,7 +286,7 @@ impl World {
         self.at_time(self.now + Duration::from_millis(delay_ms), event);
     }
 
-    fn at_time(&mut self, time: Time, event: Event) {
+    pub(crate) fn at_time(&mut self, time: Time, event: Event) {
         self.sequence += 1;
         self.queue.insert((time, self.sequence), event);
     }
@@ -288,6 +309,12 @@ impl World {
                 }
             }
             Event::ToScheduler { life, conn, event } => self.scheduler_event(life, conn, event)?,
+            Event::RacerStarts { racer } => self.racer_starts(racer)?,
+            Event::RacerActs { racer } => self.racer_acts(racer)?,
+            Event::RacerCall { life, conn, call } => self.racer_call_arrives(life, conn, call)?,
+            Event::RacerClosed { life, conn } => self.racer_closed(life, conn)?,
+            Event::RacerStreamEnds { conn } => self.racer_stream_ended(conn),
+            Event::ToRacer { conn, event } => self.racer_event(conn, event)?,
             Event::MasterCommit { life } => self.master_commit(life)?,
             Event::MarathonCommit { life } => self.marathon_commit(life)?,
             Event::AgentCommit { agent, life } => self.agent_commit(agent, life)?,
@@ -335,7 +362,11 @@ impl World {
     pub(crate) fn step_master(&mut self, input: mesos_master::Input) -> Result<(), String> {
         let Some(master) = &mut self.master else { return Ok(()) };
         let output = master.step(self.now, input);
-        master.check_invariants().map_err(|what| format!("master: {what}"))?;
+        // Of a large world every so many steps: they take as long as the world is large.
+        self.steps += 1;
+        if self.steps.is_multiple_of(self.plan.check_every) {
+            master.check_invariants().map_err(|what| format!("master: {what}"))?;
+        }
         let wakeup = master.next_wakeup();
         if !output.is_empty() {
             self.master_pipeline.push(output);
@@ -439,6 +470,15 @@ impl World {
         match effect {
             mesos_master::Effect::ToAgent { conn, message } => self.send_to_agent(conn.0, message),
             mesos_master::Effect::ToScheduler { conn, event } => {
+                if conn.0 != self.scheduler_conn {
+                    if let Some(racer) = self.racer_conn(conn.0) {
+                        let due = self.now + Duration::from_millis(self.latency());
+                        let time = self.racers[racer].last_event.max(due);
+                        self.racers[racer].last_event = time;
+                        self.at_time(time, Event::ToRacer { conn: conn.0, event });
+                    }
+                    return;
+                }
                 self.last_event = self.last_event.max(self.now);
                 let (life, time) = (self.marathon_life, self.last_event);
                 self.at_time(time, Event::ToScheduler { life, conn: conn.0, event });
@@ -449,7 +489,10 @@ impl World {
                     self.at(5, Event::ClosedAtAgent { conn: conn.0 });
                 }
             }
-            mesos_master::Effect::CloseScheduler { .. } => {}
+            mesos_master::Effect::CloseScheduler { conn } => {
+                let time = self.racer_conn(conn.0).map(|racer| self.racers[racer].last_event.max(self.now));
+                self.at_time(time.unwrap_or(self.now), Event::RacerStreamEnds { conn: conn.0 });
+            }
             // Nobody asks or watches in this world.
             mesos_master::Effect::Reply { .. }
             | mesos_master::Effect::Watching { .. }

@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use testkit::World;
+use testkit::{Plan, World};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -82,6 +82,27 @@ fn a_seed_replays_exactly() {
             (Ok(first), Ok(second)) => assert_eq!(first, second),
             (Err(first), Err(second)) => assert_eq!(first.to_string(), second.to_string()),
             (first, second) => panic!("seed {seed} differs: {first:?} and {second:?}"),
+        }
+    }
+}
+
+#[test]
+fn racing_frameworks_lose_nothing_and_share_nothing_twice() {
+    let (start, count) = (number("SIM_START", 1), number("SIM_RACES", 200));
+    for seed in start..start + count {
+        if let Err(failure) = World::with_plan(seed, Plan::racing(seed)).run() {
+            panic!("a race:\n{failure}");
+        }
+    }
+}
+
+#[test]
+fn twenty_frameworks_race_on_two_thousand_agents() {
+    let (start, count) = (number("SIM_START", 1), number("SIM_KERNELS", 1));
+    for seed in start..start + count {
+        match World::with_plan(seed, Plan::kernel(seed)).run() {
+            Ok(report) => println!("kernel seed {seed}: {report:?}"),
+            Err(failure) => panic!("the kernel:\n{failure}"),
         }
     }
 }
