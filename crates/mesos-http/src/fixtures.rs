@@ -152,12 +152,12 @@ pub(crate) fn framework(id: &str, multi_role: bool) -> FrameworkView {
         registered: time(50),
         reregistered: Some(time(60)),
         unregistered: None,
-        used: Resources::new(),
-        offered: Resources::new(),
-        offers: Vec::new(),
-        tasks: Vec::new(),
-        unreachable_tasks: Vec::new(),
-        completed_tasks: Vec::new(),
+        used: Default::default(),
+        offered: Default::default(),
+        offers: Default::default(),
+        tasks: Default::default(),
+        unreachable_tasks: Default::default(),
+        completed_tasks: Default::default(),
         inverse_offers: Vec::new(),
         suppressed: Default::default(),
     }
@@ -192,13 +192,14 @@ pub(crate) fn cluster() -> MasterView {
         task("web.1", 1, TaskState::Running, 100),
         task("web.2", 1, TaskState::Staging, 105),
         task("web.3", 2, TaskState::Killing, 103),
-    ];
-    marathon.unreachable_tasks = vec![task("web.4", 3, TaskState::Unreachable, 101)];
+    ]
+    .into();
+    marathon.unreachable_tasks = vec![task("web.4", 3, TaskState::Unreachable, 101)].into();
     marathon.completed_tasks =
-        vec![task("web.5", 1, TaskState::Finished, 99), task("web.6", 2, TaskState::Failed, 104)];
-    marathon.used = resources("cpus:1.5;mem:192");
-    marathon.offered = resources("cpus:2;mem:100");
-    marathon.offers = vec![Offer {
+        vec![task("web.5", 1, TaskState::Finished, 99), task("web.6", 2, TaskState::Failed, 104)].into();
+    marathon.used = resources("cpus:1.5;mem:192").into();
+    marathon.offered = resources("cpus:2;mem:100").into();
+    marathon.offers = vec![Arc::new(Offer {
         id: OfferId::new("master-O1"),
         framework_id: marathon.id.clone(),
         agent_id: AgentId::new("master-S2"),
@@ -211,30 +212,32 @@ pub(crate) fn cluster() -> MasterView {
         domain: None,
         executor_ids: Vec::new(),
         unavailability: None,
-    }];
+    })]
+    .into();
     let mut done = framework("master-0002", true);
     done.unregistered = Some(time(70));
     done.active = false;
     done.completed_tasks = vec![Arc::new(Task {
         framework_id: FrameworkId::new("master-0002"),
         ..(*task("old.1", 1, TaskState::Finished, 10)).clone()
-    })];
+    })]
+    .into();
     MasterView {
         config: Arc::new(config()),
         elected: time(20),
         taken: time(200),
-        agents: vec![agent(1, true, &marathon), agent(2, false, &marathon)],
-        recovered_agents: vec![Arc::new(agent_info(7))],
-        unreachable_agents: vec![(Arc::new(agent_info(3)), time(110))],
-        frameworks: vec![marathon, framework("master-0001", false)],
-        completed_frameworks: vec![done],
+        agents: vec![Arc::new(agent(1, true, &marathon)), Arc::new(agent(2, false, &marathon))].into(),
+        recovered_agents: vec![Arc::new(agent_info(7))].into(),
+        unreachable_agents: vec![(Arc::new(agent_info(3)), time(110))].into(),
+        frameworks: vec![Arc::new(marathon), Arc::new(framework("master-0001", false))].into(),
+        completed_frameworks: vec![Arc::new(done)].into(),
         counters: Counters { tasks_finished: 2, calls_accept: 6, ..Counters::default() },
-        gone_agents: Vec::new(),
+        gone_agents: Default::default(),
         weights: Default::default(),
         quotas: Default::default(),
         schedule: Default::default(),
-        down_machines: Vec::new(),
-        draining_machines: Vec::new(),
+        down_machines: Default::default(),
+        draining_machines: Default::default(),
     }
 }
 
@@ -250,6 +253,7 @@ fn agent(n: usize, active: bool, framework: &FrameworkView) -> AgentView {
     AgentView {
         id,
         info,
+        connected: active,
         active,
         registered: time(30),
         reregistered: if active { None } else { Some(time(40)) },

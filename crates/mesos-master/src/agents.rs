@@ -1,6 +1,6 @@
 //! Agents: registration, the meeting of both sides' lists of tasks, loss.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use model::scheduler_api::{SchedulerEvent, TaskRecord};
 use model::{AgentId, AgentInfo, OperationState, Reason, Resources, Role, Source, TaskStatus, Time};
 
 use crate::brain::{AGENT_ID_LENGTH_MAX, ConnId, Deadline, Effect, Master, Out, scalars};
-use crate::state::{AdmittedState, Agent, AgentRecord, AgentState, Task, Write};
+use crate::records::{AdmittedState, Write};
+use crate::state::{Agent, AgentState, Task};
 
 /// Why an agent's description cannot be taken.
 fn agent_problem(info: &AgentInfo) -> Option<String> {
@@ -102,18 +103,8 @@ impl Master {
         }
         self.drop_connection(id, Some(conn), out);
         let info = Arc::new(info);
-        let agent = self.agents.entry(id.clone()).or_insert_with(|| Agent {
-            id: id.clone(),
-            info: info.clone(),
-            state: AgentState::Recovered { deadline: now },
-            registered: now,
-            reregistered: None,
-            tasks: BTreeMap::new(),
-            executors: BTreeMap::new(),
-            operations: BTreeMap::new(),
-            used: BTreeMap::new(),
-            offers: BTreeSet::new(),
-            offered: Resources::new(),
+        let agent = self.agents.entry(id.clone()).or_insert_with(|| {
+            Agent::new(id.clone(), info.clone(), AgentState::Recovered { deadline: now }, now)
         });
         let durable = known
             && agent.info == info
@@ -127,12 +118,8 @@ impl Master {
         agent.info = info.clone();
         agent.state = AgentState::Connected { conn };
         if !durable {
-            let record = AgentRecord {
-                info: (*info).clone(),
-                state: AdmittedState::Admitted,
-                registered: agent.registered,
-            };
-            out.write(Write::PutAgent(Box::new(record)));
+            let record = agent.record(AdmittedState::Admitted);
+            out.write(Write::Put(record));
         }
         self.total.add(&scalars(&info.resources));
         self.agent_conns.insert(conn, id.clone());
@@ -270,14 +257,10 @@ impl Master {
         let Some(agent) = self.agents.get_mut(id) else { return };
         agent.state = AgentState::Unreachable { since: now };
         agent.offered = Resources::new();
-        let record = AgentRecord {
-            info: (*agent.info).clone(),
-            state: AdmittedState::Unreachable { since: now },
-            registered: agent.registered,
-        };
+        let record = agent.record(AdmittedState::Unreachable { since: now });
         let hostname = agent.info.hostname.clone();
         let tasks: Vec<_> = agent.tasks.keys().cloned().collect();
-        out.write(Write::PutAgent(Box::new(record)));
+        out.write(Write::Put(record));
         self.counters.agents_unreachable += 1;
         for key in tasks {
             self.task_unreachable(now, id, &key, &hostname, out);

@@ -15,10 +15,10 @@ use model::scheduler_api::{FrameworkUpdate, FrameworkUpdateReply, SchedulerCall,
 use model::{AgentId, FrameworkId, OfferId, Output, ResourceValue, Resources, Rng, Time};
 
 use crate::config::MasterConfig;
-use crate::state::{
-    AdmittedState, Agent, AgentState, CompletedFramework, Framework, OpenInverseOffer, OpenOffer, Record,
-    Write,
-};
+use crate::records::{AdmittedState, Record, Write};
+use crate::snapshot::Snapshots;
+use crate::state::{Agent, AgentState, CompletedFramework, Framework, OpenInverseOffer, OpenOffer};
+use crate::tracked::Tracked;
 use crate::view::{Counters, MasterView, OperatorEvent};
 
 /// A stream from an agent or a scheduler; numbers are never used twice.
@@ -126,9 +126,9 @@ pub(crate) enum Deadline {
 pub struct Master {
     pub(crate) config: Arc<MasterConfig>,
     pub(crate) rng: Rng,
-    pub(crate) agents: BTreeMap<AgentId, Agent>,
+    pub(crate) agents: Tracked<AgentId, Agent>,
     pub(crate) agent_conns: BTreeMap<ConnId, AgentId>,
-    pub(crate) frameworks: BTreeMap<FrameworkId, Framework>,
+    pub(crate) frameworks: Tracked<FrameworkId, Framework>,
     pub(crate) framework_conns: BTreeMap<ConnId, FrameworkId>,
     pub(crate) completed: VecDeque<CompletedFramework>,
     pub(crate) offers: BTreeMap<OfferId, OpenOffer>,
@@ -143,6 +143,7 @@ pub struct Master {
     pub(crate) next_agent: u64,
     pub(crate) next_framework: u64,
     pub(crate) next_offer: u64,
+    pub(crate) snapshots: Snapshots,
 }
 
 /// Longest id that an agent may name, in bytes.
@@ -159,9 +160,9 @@ impl Master {
         let mut master = Self {
             config: Arc::new(config),
             rng,
-            agents: BTreeMap::new(),
+            agents: Tracked::new(),
             agent_conns: BTreeMap::new(),
-            frameworks: BTreeMap::new(),
+            frameworks: Tracked::new(),
             framework_conns: BTreeMap::new(),
             completed: VecDeque::new(),
             offers: BTreeMap::new(),
@@ -175,9 +176,11 @@ impl Master {
             next_agent: 0,
             next_framework: 0,
             next_offer: 0,
+            snapshots: Snapshots::default(),
         };
         let deadline = now + Duration::from_millis(master.config.limits.agent_reregister_timeout_ms);
         for record in records {
+            let Record::Agent(record) = record else { continue };
             let Some(id) = record.info.id.clone() else { continue };
             let state = match record.state {
                 AdmittedState::Admitted => {
@@ -187,19 +190,9 @@ impl Master {
                 AdmittedState::Unreachable { since } => AgentState::Unreachable { since },
                 AdmittedState::Gone { since } => AgentState::Gone { since },
             };
-            let agent = Agent {
-                id: id.clone(),
-                info: Arc::new(record.info),
-                state,
-                registered: record.registered,
-                reregistered: None,
-                tasks: BTreeMap::new(),
-                executors: BTreeMap::new(),
-                operations: BTreeMap::new(),
-                used: BTreeMap::new(),
-                offers: BTreeSet::new(),
-                offered: Resources::new(),
-            };
+            let mut agent = Agent::new(id.clone(), Arc::new(record.info), state, record.registered);
+            agent.deactivated = record.deactivated;
+            agent.drain = record.drain;
             master.agents.insert(id, agent);
         }
         master

@@ -20,13 +20,16 @@ mod invariants;
 mod offers;
 mod operations;
 mod reconcile;
+pub mod records;
+pub mod shelf;
 pub mod shell;
 mod snapshot;
 pub mod state;
 mod tasks;
+mod tracked;
 pub mod view;
 
 pub use brain::{ConnId, Effect, Input, Master, Out};
 pub use config::MasterConfig;
-pub use state::{AdmittedState, AgentRecord, Record, Write};
+pub use records::{AdmittedState, AgentRecord, Record, RecordKey, Write};
 pub use view::MasterView;

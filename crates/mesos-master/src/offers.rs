@@ -64,7 +64,7 @@ impl Master {
             .filter(|candidate| !candidate.free.is_empty())
             .collect();
         self.rng.shuffle(&mut candidates);
-        for framework in self.frameworks.values_mut() {
+        for framework in self.frameworks.values_mut_unseen() {
             framework.filters.retain(|filter| filter.until > now);
         }
         let mut role_allocated: BTreeMap<Role, Resources> = BTreeMap::new();

@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::operator_api::{OperatorCall, OperatorReply};
 use model::scheduler_api::{FrameworkUpdate, FrameworkUpdateReply, SchedulerCall, SchedulerEvent};
-use model::{AgentId, FrameworkId, Output, Rng, Time};
+use model::{AgentId, FrameworkId, Output, QuotaConfig, Rng, Time};
+use serde::de::DeserializeOwned;
 use shell::{Brain, Clock, Limits, World};
 use store::envelope::{self, EnvelopeError};
 use store::{Key, Store, Term, Txn};
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::brain::{ConnId, Effect, Input, Master, Reply, RequestId, WatchId};
 use crate::config::MasterConfig;
-use crate::state::{AgentRecord, Write};
+use crate::records::{AgentRecord, MaintenancePart, Record, RecordKey, WeightRecord, Write};
 use crate::view::{MasterView, OperatorEvent};
 
 /// Inputs that wait for the brain; senders wait when it is full.
@@ -34,8 +35,11 @@ pub const WATCH_EVENTS_MAX: usize = 65_536;
 /// Operators' streams at a time; the oldest is closed for one more.
 pub const WATCHES_MAX: usize = 1_000;
 
-/// Where the records of agents lie.
+/// Where the records lie, by their kinds.
 pub const AGENT_PREFIX: &str = "mesos/agents/";
+pub const QUOTA_PREFIX: &str = "mesos/quotas/";
+pub const WEIGHT_PREFIX: &str = "mesos/weights/";
+pub const MAINTENANCE_PREFIX: &str = "mesos/maintenance/";
 
 /// One agent's stream, as the shell uses it.
 pub trait AgentStream: Send {
@@ -47,13 +51,13 @@ pub trait AgentStream: Send {
 /// Why a term ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    #[error("storing the agents' records")]
+    #[error("storing the master's records")]
     Commit(#[source] store::CommitError),
-    #[error("the record of agent {agent} cannot be written: its id or description is not storable")]
-    Encode { agent: String },
-    #[error("reading the agents' records")]
+    #[error("record {record} cannot be written: its name or content is not storable")]
+    Encode { record: String },
+    #[error("reading the master's records")]
     Load(#[source] store::ReadError),
-    #[error("understanding the agents' records")]
+    #[error("understanding the master's records")]
     Record(#[source] EnvelopeError),
 }
 
@@ -249,15 +253,18 @@ impl Service {
         rng: Rng,
         clock: Clock,
     ) -> Result<(Self, Handle), ServiceError> {
-        let snapshot = store.range(AGENT_PREFIX).await.map_err(ServiceError::Load)?;
-        let mut records = Vec::with_capacity(snapshot.entries.len());
-        for entry in snapshot.entries {
-            let opened = envelope::open(entry.key.as_str(), entry.value.as_slice());
-            let record: AgentRecord = opened.map_err(ServiceError::Record)?;
-            records.push(record);
-        }
+        let mut records = Vec::new();
+        read(&store, AGENT_PREFIX, &mut records, |record: AgentRecord| Record::Agent(Box::new(record)))
+            .await?;
+        read(&store, QUOTA_PREFIX, &mut records, |record: QuotaConfig| Record::Quota(Box::new(record)))
+            .await?;
+        read(&store, WEIGHT_PREFIX, &mut records, |record: WeightRecord| Record::Weight(record)).await?;
+        read(&store, MAINTENANCE_PREFIX, &mut records, |record: MaintenancePart| {
+            Record::Maintenance(Box::new(record))
+        })
+        .await?;
         let now = clock.now();
-        let brain = Master::load(config, rng, records, now);
+        let mut brain = Master::load(config, rng, records, now);
         let view = Arc::new(ArcSwap::from_pointee(brain.view(now)));
         let (sender, inputs) = mpsc::channel(INPUTS_MAX);
         let streams = Arc::new(Streams::default());
@@ -303,13 +310,49 @@ struct MasterWorld {
     streams: Arc<Streams>,
 }
 
+/// Reads all records of one kind.
+async fn read<T: DeserializeOwned>(
+    store: &Store,
+    prefix: &str,
+    records: &mut Vec<Record>,
+    wrap: impl Fn(T) -> Record,
+) -> Result<(), ServiceError> {
+    let snapshot = store.range(prefix).await.map_err(ServiceError::Load)?;
+    for entry in snapshot.entries {
+        let opened = envelope::open(entry.key.as_str(), entry.value.as_slice());
+        records.push(wrap(opened.map_err(ServiceError::Record)?));
+    }
+    Ok(())
+}
+
+fn key_text(key: &RecordKey) -> String {
+    match key {
+        RecordKey::Agent(id) => format!("{AGENT_PREFIX}{id}"),
+        RecordKey::Quota(role) => format!("{QUOTA_PREFIX}{role}"),
+        RecordKey::Weight(role) => format!("{WEIGHT_PREFIX}{role}"),
+        // In the order of the numbers.
+        RecordKey::Maintenance(number) => format!("{MAINTENANCE_PREFIX}{number:010}"),
+    }
+}
+
 fn encode(write: &Write) -> Result<store::Write, ServiceError> {
-    let Write::PutAgent(record) = write;
-    let agent = || record.info.id.as_ref().map(ToString::to_string).unwrap_or_default();
-    let refused = || ServiceError::Encode { agent: agent() };
-    let key = Key::new(format!("{AGENT_PREFIX}{}", agent())).map_err(|_| refused())?;
-    let value = envelope::seal(record).map_err(|_| refused())?.into();
-    Ok(store::Write::Put { key, value })
+    let at = |key: &RecordKey| {
+        let text = key_text(key);
+        Key::new(&text).map_err(|_| ServiceError::Encode { record: text })
+    };
+    let record = match write {
+        Write::Remove(key) => return Ok(store::Write::Delete { key: at(key)? }),
+        Write::Put(record) => record,
+    };
+    let sealed = match record {
+        Record::Agent(record) => envelope::seal(record),
+        Record::Quota(record) => envelope::seal(record),
+        Record::Weight(record) => envelope::seal(record),
+        Record::Maintenance(record) => envelope::seal(record),
+    };
+    let key = record.key();
+    let value = sealed.map_err(|_| ServiceError::Encode { record: key_text(&key) })?.into();
+    Ok(store::Write::Put { key: at(&key)?, value })
 }
 
 impl World<Master> for MasterWorld {

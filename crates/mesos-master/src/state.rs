@@ -1,41 +1,16 @@
-//! What the master knows: agents, frameworks, tasks, offers; and its records.
+//! What the master knows: agents, frameworks, tasks, offers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use model::{
-    AgentId, AgentInfo, ExecutorId, ExecutorRecord, FrameworkId, FrameworkInfo, InverseOffer, KillPolicy,
-    Offer, OfferId, OperationId, OperationRecord, Resources, Role, TaskId, TaskInfo, TaskState, TaskStatus,
-    Time, UpdateId,
+    AgentId, AgentInfo, DrainInfo, ExecutorId, ExecutorRecord, FrameworkId, FrameworkInfo, InverseOffer,
+    KillPolicy, Offer, OfferId, OperationId, OperationRecord, Resources, Role, TaskId, TaskInfo, TaskState,
+    TaskStatus, Time, UpdateId,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::brain::ConnId;
-
-/// What is made durable of an agent: that it was admitted, and in which state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AgentRecord {
-    pub info: AgentInfo,
-    pub state: AdmittedState,
-    pub registered: Time,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AdmittedState {
-    Admitted,
-    Unreachable { since: Time },
-    Gone { since: Time },
-}
-
-/// A record to make durable. Frameworks and tasks are not: they come back with
-/// their schedulers and agents, as in the original.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Write {
-    PutAgent(Box<AgentRecord>),
-}
-
-/// A record read back at the start of a term.
-pub type Record = AgentRecord;
+use crate::records::{AdmittedState, AgentRecord, Record};
 
 /// How reachable an admitted agent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +52,50 @@ pub struct Agent {
     pub offers: BTreeSet<OfferId>,
     /// Sum of the open offers.
     pub offered: Resources,
+    /// By the operator's word, or because it drains: no offers are made.
+    pub deactivated: bool,
+    pub drain: Option<DrainInfo>,
+    /// It waits for a permit to be marked unreachable.
+    pub loss_queued: bool,
 }
 
 impl Agent {
+    /// One that holds nothing yet.
+    pub fn new(id: AgentId, info: Arc<AgentInfo>, state: AgentState, registered: Time) -> Self {
+        Self {
+            id,
+            info,
+            state,
+            registered,
+            reregistered: None,
+            tasks: BTreeMap::new(),
+            executors: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            used: BTreeMap::new(),
+            offers: BTreeSet::new(),
+            offered: Resources::new(),
+            deactivated: false,
+            drain: None,
+            loss_queued: false,
+        }
+    }
+
+    /// The agent as it is made durable.
+    pub fn record(&self, state: AdmittedState) -> Record {
+        Record::Agent(Box::new(AgentRecord {
+            info: (*self.info).clone(),
+            state,
+            registered: self.registered,
+            deactivated: self.deactivated,
+            drain: self.drain,
+        }))
+    }
+
+    /// Its stream is up and offers may be made of it.
+    pub fn active(&self) -> bool {
+        self.conn().is_some() && !self.deactivated
+    }
+
     pub fn conn(&self) -> Option<ConnId> {
         match self.state {
             AgentState::Connected { conn } => Some(conn),

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mesos_master::config::MasterLimits;
-use mesos_master::{ConnId, Effect, Input, Master, MasterConfig, Write};
+use mesos_master::{ConnId, Effect, Input, Master, MasterConfig, Record, RecordKey, Write};
 use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::scheduler_api::{SchedulerCall, SchedulerEvent, TaskRecord};
 use model::{
@@ -28,7 +28,7 @@ struct Cluster {
     agent_ids: BTreeMap<String, AgentId>,
     framework_ids: BTreeMap<String, FrameworkId>,
     offers: BTreeMap<OfferId, Offer>,
-    disk: BTreeMap<AgentId, mesos_master::AgentRecord>,
+    disk: BTreeMap<RecordKey, Record>,
     next_conn: u64,
     next_uuid: u128,
     trace: String,
@@ -84,11 +84,14 @@ impl Cluster {
     fn step(&mut self, input: Input) {
         let output = self.master.step(self.now, input);
         self.master.check_invariants().unwrap();
+        self.master.check_snapshot(self.now).unwrap();
         for write in output.writes {
-            let Write::PutAgent(record) = write;
-            let id = record.info.id.clone().unwrap();
-            writeln!(self.trace, "store {} {:?}", record.info.hostname, record.state).unwrap();
-            self.disk.insert(id, *record);
+            if let Write::Put(Record::Agent(record)) = &write {
+                writeln!(self.trace, "store {} {:?}", record.info.hostname, record.state).unwrap();
+            } else {
+                writeln!(self.trace, "store {write:?}").unwrap();
+            }
+            write.apply(&mut self.disk);
         }
         for effect in output.effects {
             self.effect(effect);

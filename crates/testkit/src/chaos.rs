@@ -149,7 +149,8 @@ impl World {
         if let Some(off) = self.agents.iter().position(|node| node.process.is_none() || node.conn.is_none()) {
             return Err(format!("agent{off} is not back"));
         }
-        let Some(master) = &self.master else { return Err("the master is down".to_owned()) };
+        let Some(master) = &mut self.master else { return Err("the master is down".to_owned()) };
+        master.check_snapshot(self.now)?;
         let view = master.view(self.now);
         let active = view.agents.iter().filter(|agent| agent.active).count();
         if active != self.agents.len() {

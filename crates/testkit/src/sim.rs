@@ -9,7 +9,7 @@ use mesos_agent::{Agent, AgentConfig, ContainerExit};
 use mesos_master::{ConnId, Master, MasterConfig};
 use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::scheduler_api::{SchedulerCall, SchedulerEvent};
-use model::{AgentId, AgentInfo, ContainerId, Resources, Rng, Role, Time};
+use model::{AgentInfo, ContainerId, Resources, Rng, Role, Time};
 
 use crate::faults::Plan;
 use crate::node::{AgentNode, Pipeline};
@@ -108,7 +108,7 @@ pub struct World {
     pub(crate) master: Option<Master>,
     pub(crate) master_life: u64,
     pub(crate) master_pipeline: Pipeline<mesos_master::Write, mesos_master::Effect>,
-    pub(crate) master_disk: BTreeMap<AgentId, mesos_master::AgentRecord>,
+    pub(crate) master_disk: BTreeMap<mesos_master::RecordKey, mesos_master::Record>,
     master_wakeup: Option<Time>,
     pub(crate) marathon: Option<Marathon>,
     pub(crate) marathon_life: u64,
@@ -457,13 +457,7 @@ impl World {
     }
 
     pub(crate) fn apply_master_write(&mut self, write: mesos_master::Write) {
-        match write {
-            mesos_master::Write::PutAgent(record) => {
-                if let Some(id) = record.info.id.clone() {
-                    self.master_disk.insert(id, *record);
-                }
-            }
-        }
+        write.apply(&mut self.master_disk);
     }
 
     fn master_effect(&mut self, effect: mesos_master::Effect) {

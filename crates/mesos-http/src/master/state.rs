@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mesos_master::MasterView;
 use mesos_master::state::Task as MasterTask;
-use mesos_master::view::{AgentView, FrameworkView};
+use mesos_master::view::{AgentView, FrameworkView, Shelf};
 use model::{AgentInfo, Offer, Resources, Role};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -217,7 +217,7 @@ impl<'a> SlaveFull<'a> {
         let held = agent.tasks.iter().filter(|task| task.holds_resources);
         let used = by_role(held.map(|task| (&task.role, &task.info.resources)));
         let offers = offers.iter().map(|(f, o)| &view.frameworks[*f].offers[*o]);
-        let offered = by_role(offers.map(|offer: &Offer| (&offer.role, &offer.resources)));
+        let offered = by_role(offers.map(|offer: &Arc<Offer>| (&offer.role, &offer.resources)));
         Self {
             slave: Slave::new(agent),
             reserved_resources_full: resources::reserved_full(total),
@@ -239,8 +239,9 @@ fn by_role<'a>(allocations: impl Iterator<Item = (&'a Role, &'a Resources)>) -> 
 
 fn framework_lists(view: &Arc<MasterView>, id: Option<&str>) -> Vec<Part> {
     let wanted = |framework: &FrameworkView| id.is_none_or(|id| id == framework.id.as_str());
-    let choose =
-        |list: &[FrameworkView]| -> Vec<usize> { (0..list.len()).filter(|i| wanted(&list[*i])).collect() };
+    let choose = |list: &Shelf<Arc<FrameworkView>>| -> Vec<usize> {
+        (0..list.len()).filter(|i| wanted(&list[*i])).collect()
+    };
     let (live, done) = (choose(&view.frameworks), choose(&view.completed_frameworks));
     vec![
         Part::text("\"frameworks\":["),
@@ -251,7 +252,7 @@ fn framework_lists(view: &Arc<MasterView>, id: Option<&str>) -> Vec<Part> {
     ]
 }
 
-type Pick = fn(&MasterView) -> &Vec<FrameworkView>;
+type Pick = fn(&MasterView) -> &Shelf<Arc<FrameworkView>>;
 
 fn framework_group(view: &Arc<MasterView>, indices: Vec<usize>, list: Pick) -> Part {
     let shared = view.clone();
@@ -260,19 +261,23 @@ fn framework_group(view: &Arc<MasterView>, indices: Vec<usize>, list: Pick) -> P
 
 fn framework(view: &Arc<MasterView>, list: Pick, index: usize) -> Vec<Part> {
     let framework = &list(view)[index];
-    let tasks = |of: fn(&FrameworkView) -> &Vec<Arc<MasterTask>>| {
+    let tasks = |count: usize, at: fn(&FrameworkView, usize) -> Option<&Arc<MasterTask>>| {
         let shared = view.clone();
-        Part::items(of(framework).len(), move |i, out| put(out, &task(&of(&list(&shared)[index])[i])))
+        Part::items(count, move |i, out| {
+            if let Some(found) = at(&list(&shared)[index], i) {
+                put(out, &task(found));
+            }
+        })
     };
     let shared = view.clone();
     vec![
         Part::open_object(&FrameworkFull::new(framework)),
         Part::text(",\"tasks\":["),
-        tasks(|framework| &framework.tasks),
+        tasks(framework.tasks.len(), |framework, i| framework.tasks.at(i)),
         Part::text("],\"unreachable_tasks\":["),
-        tasks(|framework| &framework.unreachable_tasks),
+        tasks(framework.unreachable_tasks.len(), |framework, i| framework.unreachable_tasks.get(i)),
         Part::text("],\"completed_tasks\":["),
-        tasks(|framework| &framework.completed_tasks),
+        tasks(framework.completed_tasks.len(), |framework, i| framework.completed_tasks.get(i)),
         Part::text("],\"offers\":["),
         Part::items(framework.offers.len(), move |i, out| put(out, &offer(&list(&shared)[index].offers[i]))),
         // The executors of command tasks belong to the agents.

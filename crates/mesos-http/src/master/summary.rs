@@ -139,5 +139,5 @@ fn sides(view: &MasterView) -> (HashMap<String, Side>, Vec<Side>) {
 }
 
 pub(super) fn all_tasks(framework: &FrameworkView) -> impl Iterator<Item = &Arc<mesos_master::state::Task>> {
-    framework.tasks.iter().chain(&framework.unreachable_tasks).chain(&framework.completed_tasks)
+    framework.tasks.iter().chain(&*framework.unreachable_tasks).chain(&*framework.completed_tasks)
 }

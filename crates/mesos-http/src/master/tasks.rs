@@ -34,7 +34,7 @@ pub(super) fn tasks(view: &MasterView, query: &Query) -> Result<Vec<Part>, Refus
         .iter()
         .chain(&view.completed_frameworks)
         .filter(|framework| framework_id.as_deref().is_none_or(|id| id == framework.id.as_str()))
-        .flat_map(all_tasks)
+        .flat_map(|framework| all_tasks(framework))
         .filter(|task| task_id.as_deref().is_none_or(|id| id == task.info.id.as_str()))
         .collect();
     if ascending {

@@ -411,8 +411,9 @@ async fn the_log_is_a_file() {
 #[tokio::test]
 async fn over_a_socket() {
     let mut view = cluster();
-    view.frameworks[0].tasks =
-        (0..500).map(|i| task(&format!("web.{i}"), 1, TaskState::Running, i)).collect();
+    let mut marathon = (*view.frameworks[0]).clone();
+    marathon.tasks = (0..500).map(|i| task(&format!("web.{i}"), 1, TaskState::Running, i)).collect();
+    view.frameworks.insert(Arc::new(marathon));
     let view = Arc::new(view);
     let router = master_router(still(view), identity());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -453,8 +454,10 @@ async fn over_a_socket() {
 async fn ten_thousand_tasks_are_streamed() {
     const TASKS: usize = 10_000;
     let mut view = cluster();
-    view.frameworks[0].tasks =
+    let mut marathon = (*view.frameworks[0]).clone();
+    marathon.tasks =
         (0..TASKS).map(|i| task(&format!("web.{i}"), 1 + i % 2, TaskState::Running, i as u64)).collect();
+    view.frameworks.insert(Arc::new(marathon));
     let view = Arc::new(view);
     let router = master_router(still(view), identity());
     let start = Instant::now();

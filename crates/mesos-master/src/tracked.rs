@@ -1,0 +1,86 @@
+//! A map that remembers which of its entries may have changed.
+//!
+//! The next snapshot rebuilds these and keeps the rest. Whoever changes an entry
+//! need not think of it: there is no other way to one than through here.
+
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry, ValuesMut};
+use std::ops::Deref;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Tracked<K, V> {
+    map: BTreeMap<K, V>,
+    touched: BTreeSet<K>,
+}
+
+impl<K: Ord + Clone, V> Tracked<K, V> {
+    pub fn new() -> Self {
+        Self { map: BTreeMap::new(), touched: BTreeSet::new() }
+    }
+
+    fn touch<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Ord + ToOwned<Owned = K> + ?Sized,
+    {
+        if !self.touched.contains(key) {
+            self.touched.insert(key.to_owned());
+        }
+    }
+
+    pub fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ToOwned<Owned = K> + ?Sized,
+    {
+        if self.map.contains_key(key) {
+            self.touch(key);
+        }
+        self.map.get_mut(key)
+    }
+
+    pub fn entry(&mut self, key: K) -> Entry<'_, K, V> {
+        self.touched.insert(key.clone());
+        self.map.entry(key)
+    }
+
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.touched.insert(key.clone());
+        self.map.insert(key, value)
+    }
+
+    pub fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ToOwned<Owned = K> + ?Sized,
+    {
+        let removed = self.map.remove(key);
+        if removed.is_some() {
+            self.touch(key);
+        }
+        removed
+    }
+
+    /// For changes that no reader sees: nothing is marked.
+    pub fn values_mut_unseen(&mut self) -> ValuesMut<'_, K, V> {
+        self.map.values_mut()
+    }
+
+    pub fn touch_all(&mut self) {
+        self.touched.extend(self.map.keys().cloned());
+    }
+
+    /// The keys touched since the last time, those of removed entries too.
+    pub fn take_touched(&mut self) -> BTreeSet<K> {
+        std::mem::take(&mut self.touched)
+    }
+}
+
+impl<K, V> Deref for Tracked<K, V> {
+    type Target = BTreeMap<K, V>;
+
+    fn deref(&self) -> &BTreeMap<K, V> {
+        &self.map
+    }
+}
