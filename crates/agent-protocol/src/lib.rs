@@ -28,7 +28,12 @@ pub use error::DecodeError;
 pub use wire::{AgentFrame, MasterFrame};
 
 /// What this build speaks; sent in the first message of each side.
-pub const PROTOCOL_VERSION: u32 = 1;
+///
+/// 2: executors, groups, operations, disks and draining. A peer of version 1
+/// passes over a task's executor and runs the task's own command, and takes a
+/// volume for plain disk space: it would do other things than it was told.
+pub const PROTOCOL_VERSION: u32 = 2;
 
-/// The oldest peer this build can work with.
-pub const PROTOCOL_VERSION_OLDEST: u32 = 1;
+/// The oldest peer this build can work with. What every peer since then sends
+/// may be demanded.
+pub const PROTOCOL_VERSION_OLDEST: u32 = 2;

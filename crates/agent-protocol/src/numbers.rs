@@ -3,7 +3,7 @@
 //! A number is given once and for ever; the match on the model's side is
 //! exhaustive, so a new variant does not compile until it has its number.
 
-use model::{Capability, Reason, Source, TaskState};
+use model::{AgentCapability, Capability, DiskKind, ExecutorKind, OperationState, Reason, Source, TaskState};
 
 /// An enum with stable wire numbers.
 pub(crate) trait Numbered: Sized + Copy {
@@ -102,4 +102,32 @@ numbered!(Capability {
     MultiRole = 6,
     ReservationRefinement = 7,
     RegionAware = 8,
+});
+
+numbered!(AgentCapability {
+    MultiRole = 1,
+    HierarchicalRole = 2,
+    ReservationRefinement = 3,
+    ResourceProvider = 4,
+    ResizeVolume = 5,
+    AgentOperationFeedback = 6,
+    AgentDraining = 7,
+    TaskResourceLimits = 8,
+});
+
+numbered!(ExecutorKind { Default = 1, Custom = 2 });
+
+numbered!(DiskKind { Path = 1, Mount = 2, Block = 3, Raw = 4 });
+
+numbered!(OperationState {
+    Unsupported = 1,
+    Pending = 2,
+    Finished = 3,
+    Failed = 4,
+    Error = 5,
+    Dropped = 6,
+    Unreachable = 7,
+    GoneByOperator = 8,
+    Recovering = 9,
+    Unknown = 10,
 });

@@ -1,260 +1,25 @@
 //! There and back, hostile bytes, and messages of the future.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod corpus;
+mod samples;
+mod strategies;
+
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use model::agent_api::{AgentToMaster, MasterToAgent};
-use model::scheduler_api::TaskRecord;
-use model::task::{ContainerStatus, DiscoveryPort};
 use model::{
-    AgentInfo, Attribute, AttributeValue, Capability, CommandInfo, ContainerInfo, DiscoveryInfo, FaultDomain,
-    FrameworkInfo, KillPolicy, Principal, Quantity, Ranges, Reason, Reservation, Resource, ResourceValue,
-    Resources, Role, Source, StatusUpdate, TaskInfo, TaskState, TaskStatus, Time, UpdateId,
+    AgentCapability, Capability, DiskKind, ExecutorKind, OperationState, Reason, Source, StatusUpdate,
+    TaskState, TaskStatus, Time, UpdateId,
 };
-use proptest::collection::{btree_map, vec};
-use proptest::option::of;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 
+use self::strategies::{from_agent, from_master};
 use crate::numbers::{Known, Numbered};
 use crate::wire::{agent_frame, master_frame};
 use crate::{AgentFrame, DecodeError, MasterFrame, PROTOCOL_VERSION, wire};
-
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z0-9./ -]{0,12}", any::<String>()]
-}
-
-fn name<I: From<String> + Debug>() -> impl Strategy<Value = I> {
-    "[a-zA-Z0-9._-]{1,20}".prop_map(I::from)
-}
-
-fn quantity() -> impl Strategy<Value = Quantity> {
-    any::<i64>().prop_map(Quantity::from_milli)
-}
-
-fn ranges() -> impl Strategy<Value = Ranges> {
-    vec((any::<u64>(), any::<u64>()), 0..4).prop_map(Ranges::new)
-}
-
-fn role() -> impl Strategy<Value = Role> {
-    prop_oneof![Just(Role::any()), "[a-z]{1,8}(/[a-z_]{1,8}){0,2}".prop_map(|text| Role::new(text).unwrap())]
-}
-
-fn reservation() -> impl Strategy<Value = Reservation> {
-    (role(), any::<bool>(), of(text()), vec((text(), of(text())), 0..3)).prop_map(
-        |(role, dynamic, principal, labels)| Reservation {
-            role,
-            dynamic,
-            principal: principal.map(Principal::from),
-            labels,
-        },
-    )
-}
-
-fn resource() -> impl Strategy<Value = Resource> {
-    let value = prop_oneof![
-        quantity().prop_map(ResourceValue::Scalar),
-        ranges().prop_map(ResourceValue::Ranges),
-        vec(text(), 0..4).prop_map(ResourceValue::Set),
-    ];
-    ("[a-z]{1,6}", value, vec(reservation(), 0..3))
-        .prop_map(|(name, value, reservations)| Resource { reservations, ..Resource::new(&name, value) })
-}
-
-fn resources() -> impl Strategy<Value = Resources> {
-    vec(resource(), 0..5).prop_map(Resources::from_iter)
-}
-
-fn attribute() -> impl Strategy<Value = Attribute> {
-    let value = prop_oneof![
-        quantity().prop_map(AttributeValue::Scalar),
-        ranges().prop_map(AttributeValue::Ranges),
-        vec(text(), 0..4).prop_map(AttributeValue::Set),
-        text().prop_map(AttributeValue::Text),
-    ];
-    (text(), value).prop_map(|(name, value)| Attribute { name, value })
-}
-
-fn agent_info() -> impl Strategy<Value = AgentInfo> {
-    let domain = (text(), text()).prop_map(|(region, zone)| FaultDomain { region, zone });
-    (of(name()), text(), text(), any::<u16>(), resources(), vec(attribute(), 0..3), of(domain), text())
-        .prop_map(|(id, hostname, ip, port, resources, attributes, domain, version)| AgentInfo {
-            id,
-            hostname,
-            ip,
-            port,
-            resources,
-            attributes,
-            domain,
-            version,
-            capabilities: Vec::new(),
-        })
-}
-
-fn framework_info() -> impl Strategy<Value = FrameworkInfo> {
-    let capabilities = vec(proptest::sample::select(Capability::KNOWN), 0..4);
-    let first = (of(name()), text(), text(), vec(role(), 0..3), any::<u64>(), any::<bool>());
-    (first, text(), of(text()), of(text()), capabilities).prop_map(
-        |(
-            (id, name, user, roles, failover_timeout_ms, checkpoint),
-            hostname,
-            principal,
-            webui_url,
-            capabilities,
-        )| {
-            FrameworkInfo {
-                id,
-                name,
-                user,
-                roles,
-                failover_timeout_ms,
-                checkpoint,
-                hostname,
-                principal: principal.map(Principal::from),
-                webui_url,
-                capabilities,
-                labels: Vec::new(),
-                offer_filters: Default::default(),
-            }
-        },
-    )
-}
-
-fn command() -> impl Strategy<Value = CommandInfo> {
-    (any::<bool>(), of(text()), vec(text(), 0..3), vec((text(), text()), 0..3), of(text())).prop_map(
-        |(shell, value, arguments, environment, user)| CommandInfo {
-            shell,
-            value,
-            arguments,
-            environment,
-            user,
-        },
-    )
-}
-
-fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
-    btree_map(text(), text(), 0..3)
-}
-
-fn discovery() -> impl Strategy<Value = DiscoveryInfo> {
-    let port = (any::<u16>(), of(text()), text(), labels())
-        .prop_map(|(number, name, protocol, labels)| DiscoveryPort { number, name, protocol, labels });
-    (text(), vec(port, 0..3)).prop_map(|(name, ports)| DiscoveryInfo { name, ports })
-}
-
-fn policy() -> impl Strategy<Value = KillPolicy> {
-    any::<u64>().prop_map(|grace_ms| KillPolicy { grace_ms })
-}
-
-fn task_info() -> impl Strategy<Value = TaskInfo> {
-    let container =
-        (of(text()), any::<bool>()).prop_map(|(image, force_pull)| ContainerInfo { image, force_pull });
-    let first = (name(), text(), name(), resources(), command());
-    (first, of(container), of(policy()), of(discovery()), labels()).prop_map(
-        |((id, name, agent_id, resources, command), container, kill_policy, discovery, labels)| TaskInfo {
-            id,
-            name,
-            agent_id,
-            resources,
-            command,
-            container,
-            kill_policy,
-            discovery,
-            labels,
-            executor: None,
-            max_completion_ms: None,
-            raw: None,
-        },
-    )
-}
-
-fn state() -> impl Strategy<Value = TaskState> {
-    proptest::sample::select(TaskState::ALL)
-}
-
-fn uuid() -> impl Strategy<Value = UpdateId> {
-    any::<u128>().prop_map(UpdateId)
-}
-
-fn status() -> impl Strategy<Value = TaskStatus> {
-    let container = (name(), text(), of(any::<u32>())).prop_map(|(container_id, ip, pid)| ContainerStatus {
-        container_id,
-        ip,
-        pid,
-        raw: None,
-    });
-    let source = proptest::sample::select(Source::ALL);
-    let first = (name(), state(), any::<u64>().prop_map(Time::from_millis), source);
-    let reason = proptest::sample::select(Reason::ALL);
-    (first, of(reason), of(text()), of(name()), of(uuid()), of(container)).prop_map(
-        |((task_id, state, timestamp, source), reason, message, agent_id, uuid, container)| TaskStatus {
-            task_id,
-            state,
-            timestamp,
-            source,
-            reason,
-            message,
-            agent_id,
-            uuid,
-            container,
-            check: None,
-            data: None,
-            executor_id: None,
-            healthy: None,
-            labels: Vec::new(),
-            limitation: None,
-            unreachable_since: None,
-        },
-    )
-}
-
-fn record() -> impl Strategy<Value = TaskRecord> {
-    (name(), task_info(), state(), vec(status(), 0..3)).prop_map(|(framework_id, info, state, statuses)| {
-        TaskRecord { framework_id, info, state, statuses, role: None }
-    })
-}
-
-fn from_agent() -> impl Strategy<Value = AgentToMaster> {
-    prop_oneof![
-        (agent_info(), vec(framework_info(), 0..3), vec(record(), 0..3)).prop_map(
-            |(info, frameworks, tasks)| {
-                AgentToMaster::Register(Box::new(model::agent_api::Registration {
-                    info,
-                    frameworks,
-                    executors: Vec::new(),
-                    tasks,
-                    operations: Vec::new(),
-                    drain: None,
-                }))
-            }
-        ),
-        (name(), name(), status(), state()).prop_map(|(framework_id, agent_id, status, latest_state)| {
-            AgentToMaster::Update(Box::new(StatusUpdate { framework_id, agent_id, status, latest_state }))
-        }),
-    ]
-}
-
-fn from_master() -> impl Strategy<Value = MasterToAgent> {
-    prop_oneof![
-        name().prop_map(|agent_id| MasterToAgent::Registered { agent_id }),
-        (framework_info(), task_info()).prop_map(|(framework, task)| MasterToAgent::RunTask {
-            framework: Box::new(framework),
-            task: Box::new(task),
-            role: Role::any()
-        }),
-        (name(), name(), of(policy())).prop_map(|(framework_id, task_id, kill_policy)| {
-            MasterToAgent::KillTask { framework_id, task_id, kill_policy }
-        }),
-        (name(), name(), uuid()).prop_map(|(framework_id, task_id, uuid)| MasterToAgent::Acknowledge {
-            framework_id,
-            task_id,
-            uuid
-        }),
-        vec((name(), name()), 0..4).prop_map(|tasks| MasterToAgent::Reconcile { tasks }),
-        name().prop_map(|framework_id| MasterToAgent::ShutdownFramework { framework_id }),
-        text().prop_map(|message| MasterToAgent::Shutdown { message }),
-    ]
-}
 
 fn decode_agent(bytes: &[u8]) -> Result<AgentToMaster, DecodeError> {
     AgentToMaster::try_from(AgentFrame::decode(bytes).unwrap())
@@ -394,10 +159,84 @@ fn an_unknown_state_is_reported_with_its_place() {
     );
 }
 
+fn resource(change: impl FnOnce(&mut wire::Resource)) -> wire::Resource {
+    let mut resource = wire::Resource {
+        name: "disk".into(),
+        value: Some(wire::resource::Value::ScalarMilli(1)),
+        ..Default::default()
+    };
+    change(&mut resource);
+    resource
+}
+
+#[test]
+fn a_new_kind_of_disk_or_operation_is_refused_with_its_place() {
+    let unknown = |result: Result<AgentToMaster, DecodeError>, place: &str| {
+        let error = result.unwrap_err();
+        assert!(error.is_unknown() && error.to_string().starts_with(place), "{error}");
+    };
+    let disk = wire::DiskInfo {
+        source: Some(wire::DiskSource { kind: 9, ..Default::default() }),
+        ..Default::default()
+    };
+    let disk = resource(|r| r.disk = Some(Box::new(disk)));
+    unknown(
+        register(|r| r.info.as_mut().unwrap().resources = vec![disk]),
+        "field register.info.resources[0].disk.source.kind has number 9",
+    );
+    let executor = wire::ExecutorInfo { id: "e".into(), kind: Some(7), ..Default::default() };
+    let record = wire::ExecutorRecord {
+        framework_id: "f".into(),
+        agent_id: "a".into(),
+        info: Some(Box::new(executor)),
+        role: "*".into(),
+    };
+    unknown(register(|r| r.executors = vec![record]), "field register.executors[0].info.kind has number 7");
+    let operation = wire::OperationRecord { uuid: vec![1; 16], ..Default::default() };
+    unknown(
+        register(|r| r.operations = vec![operation]),
+        "field register.operations[0].operation has no case",
+    );
+}
+
+#[test]
+fn capabilities_of_the_future_are_dropped() {
+    let registered = register(|r| {
+        r.info.as_mut().unwrap().capabilities = vec![1, 4_000, 7];
+        r.frameworks = vec![wire::FrameworkInfo { capabilities: vec![4_000, 5], ..Default::default() }];
+    });
+    let Ok(AgentToMaster::Register(registration)) = registered else { panic!("not a registration") };
+    assert_eq!(registration.info.capabilities, [AgentCapability::MultiRole, AgentCapability::AgentDraining]);
+    assert_eq!(registration.frameworks[0].capabilities, [Capability::PartitionAware]);
+}
+
+/// What one list may hold: putting it in order compares its entries.
+#[test]
+fn lists_have_limits() {
+    let refused = |resources: Vec<wire::Resource>, what: &str| {
+        let error = register(|r| r.info.as_mut().unwrap().resources = resources).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    let apart = |index: usize| resource(|r| r.provider = Some(index.to_string()));
+    let at_limit = (0..4_096).map(apart).collect();
+    assert!(register(|r| r.info.as_mut().unwrap().resources = at_limit).is_ok());
+    refused((0..4_097).map(apart).collect(), "resources is 4097, which is out of range; allowed is a list");
+    let set = wire::Set { items: vec![String::new(); 4_097] };
+    refused(
+        vec![resource(|r| r.value = Some(wire::resource::Value::Set(set)))],
+        "resources[0].set is 4097, which is out of range; allowed is at most 4096 items",
+    );
+    let ranges = wire::Ranges { ranges: vec![wire::Range::default(); 32_769] };
+    refused(
+        vec![resource(|r| r.value = Some(wire::resource::Value::Ranges(ranges)))],
+        "resources[0].ranges is 32769, which is out of range; allowed is at most 32768 ranges",
+    );
+}
+
 fn register(change: impl FnOnce(&mut wire::Register)) -> Result<AgentToMaster, DecodeError> {
     let mut register = wire::Register {
         version: PROTOCOL_VERSION,
-        version_oldest: 1,
+        version_oldest: PROTOCOL_VERSION,
         info: Some(wire::AgentInfo::default()),
         ..Default::default()
     };
@@ -434,6 +273,11 @@ fn versions_are_compared() {
     let error = register(|r| (r.version, r.version_oldest) = (9, 5)).unwrap_err();
     assert_eq!(error, DecodeError::TooOld { spoken: 9, oldest: 5, ours: PROTOCOL_VERSION });
     assert!(!error.is_unknown());
+    let error = register(|r| (r.version, r.version_oldest) = (1, 1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the peer speaks protocol 1, this node accepts 2 or newer; upgrade the peer"
+    );
 }
 
 #[test]
@@ -455,7 +299,7 @@ fn ranges_are_in_order() {
     let resource = wire::Resource {
         name: "ports".into(),
         value: Some(wire::resource::Value::Ranges(wire::Ranges { ranges: vec![range] })),
-        reservations: Vec::new(),
+        ..Default::default()
     };
     let error = register(|r| r.info.as_mut().unwrap().resources = vec![resource]).unwrap_err();
     assert!(
@@ -478,10 +322,14 @@ fn numbers_are_unique_and_never_zero() {
     check::<Source>();
     check::<Reason>();
     check::<Capability>();
+    check::<AgentCapability>();
+    check::<ExecutorKind>();
+    check::<DiskKind>();
+    check::<OperationState>();
     assert_eq!(TaskState::KNOWN.len(), TaskState::ALL.len());
 }
 
-/// Bytes of the first version: a change here breaks running clusters.
+/// Readable proof beside the corpus: a change here breaks running clusters.
 #[test]
 fn bytes_are_stable() {
     let message = MasterToAgent::Acknowledge {
@@ -499,22 +347,8 @@ fn bytes_are_stable() {
         framework_id: "f".into(),
         agent_id: "a".into(),
         status: TaskStatus {
-            task_id: "t".into(),
-            state: TaskState::Running,
-            timestamp: Time::from_millis(5),
-            source: Source::Executor,
             reason: Some(Reason::TaskUnknown),
-            message: None,
-            agent_id: None,
-            uuid: None,
-            container: None,
-            check: None,
-            data: None,
-            executor_id: None,
-            healthy: None,
-            labels: Vec::new(),
-            limitation: None,
-            unreachable_since: None,
+            ..TaskStatus::new("t".into(), TaskState::Running, Time::from_millis(5), Source::Executor)
         },
         latest_state: TaskState::Finished,
     }));
