@@ -29,6 +29,9 @@ const FILES: &[&str] = &[
 /// Their `Debug` is written by hand and hides the value.
 const SECRETS: &[&str] = &[".mesos.v1.Credential", ".mesos.v1.Secret.Value"];
 
+/// What prost leaves out of a map when it is zero, see `wire.rs`.
+const QUANTITY: &str = "mesos.v1.Value.Scalar";
+
 /// An optional message that is larger is kept behind a pointer.
 const INLINE_BYTES_MAX: usize = 192;
 
@@ -266,6 +269,42 @@ impl Generator {
             }
         }
         writeln!(self.code, "}} }}")?;
+        self.quantities(&path, descriptor)
+    }
+
+    fn quantities(&mut self, path: &str, descriptor: &MessageDescriptor) -> Result<(), Failure> {
+        let mut terms = Vec::new();
+        for field in descriptor.fields() {
+            let Kind::Message(inner) = field.kind() else { continue };
+            let member = format!("self.{}", snake(field.name()));
+            let value = if field.is_map() { inner.map_entry_value_field().kind() } else { field.kind() };
+            let Kind::Message(value) = value else { continue };
+            if field.is_map() && value.full_name() == QUANTITY {
+                terms.push(format!("{member}.values().any(|quantity| quantity.value == 0.0)"));
+            } else if !has_quantities(&value, &mut Vec::new()) {
+                continue;
+            } else if field.containing_oneof().is_some() {
+                return Err(
+                    format!("{}: quantities in a choice are not provided for", field.full_name()).into()
+                );
+            } else {
+                terms.push(match (field.is_map(), field.cardinality()) {
+                    (true, _) => format!("{member}.values().any(Quantities::has_zero_quantity)"),
+                    (false, Cardinality::Required) => format!("{member}.has_zero_quantity()"),
+                    (false, Cardinality::Repeated) => {
+                        format!("{member}.iter().any(Quantities::has_zero_quantity)")
+                    }
+                    (false, Cardinality::Optional) => {
+                        format!("{member}.as_ref().is_some_and(|inner| inner.has_zero_quantity())")
+                    }
+                });
+            }
+        }
+        let body = if terms.is_empty() { "false".to_owned() } else { terms.join(" || ") };
+        writeln!(
+            self.code,
+            "impl Quantities for {path} {{ fn has_zero_quantity(&self) -> bool {{ {body} }} }}"
+        )?;
         Ok(())
     }
 
@@ -320,6 +359,20 @@ impl Generator {
         writeln!(self.code, "write::{call};")?;
         Ok(())
     }
+}
+
+/// Whether a map of quantities lies somewhere in it.
+fn has_quantities(descriptor: &MessageDescriptor, seen: &mut Vec<String>) -> bool {
+    if seen.iter().any(|name| name == descriptor.full_name()) {
+        return false;
+    }
+    seen.push(descriptor.full_name().to_owned());
+    descriptor.fields().any(|field| match field.kind() {
+        Kind::Message(inner) => {
+            (descriptor.is_map_entry() && inner.full_name() == QUANTITY) || has_quantities(&inner, seen)
+        }
+        _ => false,
+    })
 }
 
 fn is_deprecated(field: &FieldDescriptor) -> bool {

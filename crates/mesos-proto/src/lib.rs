@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod convert;
 mod error;
 pub mod ids;
 pub mod json;
@@ -23,11 +24,12 @@ pub mod table;
 mod wire;
 
 pub use bytes::Bytes;
+pub use convert::NegativeDuration;
 pub use error::DecodeError;
 pub use message::ApiMessage;
 pub use types::google;
 pub use types::mesos::v1;
-pub use wire::{DECODED_BYTES_MAX, DEPTH_MAX, MISSING_MAX};
+pub use wire::{DECODED_BYTES_MAX, DEPTH_MAX, MISSING_MAX, Quantities};
 
 /// All types compiled, for reflection: an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
@@ -43,6 +45,7 @@ mod tables {
     use crate::json::write::{self, WriteFields};
     use crate::message::ApiMessage;
     use crate::table::{EnumTable, FieldTable, Kind, Label, MessageTable};
+    use crate::wire::Quantities;
 
     include!(concat!(env!("OUT_DIR"), "/tables.rs"));
 }

@@ -4,10 +4,15 @@ use crate::error::DecodeError;
 use crate::json::{self, write::WriteFields};
 use crate::media::Format;
 use crate::table::MessageTable;
-use crate::wire;
+use crate::wire::{self, Quantities};
 
 /// A message of the API, in both formats.
-pub trait ApiMessage: prost::Message + Default + WriteFields {
+///
+/// To write one, use [`to_protobuf`](Self::to_protobuf) and not what prost's own trait offers: that loses quantities
+/// of zero in maps.
+pub trait ApiMessage:
+    prost::Message + Default + Clone + PartialEq + std::fmt::Debug + WriteFields + Quantities
+{
     fn table() -> &'static MessageTable;
 
     /// Reads protobuf. A value of an enum that this version does not know counts as unset, as in the original.
@@ -22,7 +27,12 @@ pub trait ApiMessage: prost::Message + Default + WriteFields {
     }
 
     fn to_protobuf(&self) -> Vec<u8> {
-        self.encode_to_vec()
+        let encoded = self.encode_to_vec();
+        if !self.has_zero_quantity() {
+            return encoded;
+        }
+        // What prost wrote can be walked.
+        wire::complete(Self::table(), &encoded).unwrap_or(encoded)
     }
 
     /// Writes JSON by the rules of [`json`].

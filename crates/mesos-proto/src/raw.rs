@@ -59,7 +59,8 @@ pub fn without(message: &[u8], number: u32) -> Result<Vec<u8>, DecodeError> {
 }
 
 /// The encoded messages that lie at a path of field numbers: `[4, 2, 2, 1]` of a scheduler call are the tasks of all
-/// launches. One that was sent in several pieces yields several slices.
+/// launches, `[4, 2]` its operations and `[2, 1]` of each of these its tasks, in the order of the decoded lists. A
+/// single message that was sent in several pieces yields several slices, which add up when put behind each other.
 pub fn submessages<'a>(message: &'a [u8], path: &[u32]) -> Result<Vec<&'a [u8]>, DecodeError> {
     let mut level = vec![message];
     for number in path {

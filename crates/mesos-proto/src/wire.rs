@@ -3,6 +3,9 @@
 //! prost fills a required field that is missing with its default, keeps numbers that are no value of their enum, and
 //! refuses a field that comes in another wire type. The original refuses the first and passes over the other two.
 //! [`check`] walks the encoded message once; only if there is something to pass over does it make a clean copy.
+//!
+//! When writing, prost leaves out a value of a map that equals its default. For a quantity of zero, `limits` of 0 GPUs,
+//! what is left is an entry whose value lacks its required number, which others refuse; [`complete`] puts it back.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -231,3 +234,47 @@ fn clean(table: &'static MessageTable, body: &[u8]) -> Result<Vec<u8>, DecodeErr
     }
     Ok(out)
 }
+
+/// Made by the build for every message.
+pub trait Quantities {
+    /// Whether some map in the message has a quantity of zero.
+    fn has_zero_quantity(&self) -> bool;
+}
+
+impl<T: Quantities> Quantities for Box<T> {
+    fn has_zero_quantity(&self) -> bool {
+        self.as_ref().has_zero_quantity()
+    }
+}
+
+/// The message that prost wrote, with the quantities of zero that it left out of maps.
+pub(crate) fn complete(table: &'static MessageTable, body: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut out = Vec::with_capacity(body.len() + 16);
+    for field in raw::fields(body) {
+        let field = field?;
+        let known = table.by_number(field.number).map(|(_, known)| known);
+        let Some(FieldTable { label, kind: Kind::Message(inner), .. }) = known else {
+            out.extend_from_slice(body.get(field.span).unwrap_or_default());
+            continue;
+        };
+        let mut payload = complete(inner, field.payload)?;
+        let is_quantity =
+            |known: &FieldTable| matches!(known.kind, Kind::Message(value) if value.name == QUANTITY);
+        if *label == Label::Map && inner.by_number(2).is_some_and(|(_, known)| is_quantity(known)) {
+            let mut has_value = false;
+            for part in raw::fields(&payload) {
+                has_value |= part?.number == 2;
+            }
+            if !has_value {
+                raw::append(&mut payload, 2, ZERO);
+            }
+        }
+        raw::append(&mut out, field.number, &payload);
+    }
+    Ok(out)
+}
+
+const QUANTITY: &str = "mesos.v1.Value.Scalar";
+
+/// An encoded quantity of zero: field 1, eight bytes.
+const ZERO: &[u8] = &[0x09, 0, 0, 0, 0, 0, 0, 0, 0];
