@@ -158,6 +158,7 @@ pub(crate) fn framework(id: &str, multi_role: bool) -> FrameworkView {
         tasks: Default::default(),
         unreachable_tasks: Default::default(),
         completed_tasks: Default::default(),
+        counters: Default::default(),
         inverse_offers: Vec::new(),
         suppressed: Default::default(),
     }

@@ -200,6 +200,7 @@ impl Master {
 
     pub fn step(&mut self, now: Time, input: Input) -> Out {
         let mut out = Out::new();
+        self.count_input(&input);
         match input {
             Input::Agent { conn, message: AgentToMaster::Register(registration) } => {
                 self.register_agent(now, conn, *registration, &mut out);
@@ -244,6 +245,7 @@ impl Master {
         }
         self.fire_deadlines(now, &mut out);
         self.allocate(now, &mut out);
+        self.count_effects(&out);
         out
     }
 

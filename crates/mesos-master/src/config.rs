@@ -1,6 +1,8 @@
 //! The master's tunables: name, default and unit in one place.
 
-use model::{FaultDomain, Quantity, Time};
+use std::collections::BTreeSet;
+
+use model::{FaultDomain, Quantity, Role, Time};
 
 /// What one term of a master is told at its start.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +35,23 @@ pub struct MasterLimits {
     pub completed_frameworks_max: usize,
     pub completed_tasks_max: usize,
     pub unreachable_tasks_max: usize,
+    /// Agents marked unreachable per `agent_removal_interval_ms`, evenly; 0 for no limit.
+    pub agent_removals_max: u32,
+    pub agent_removal_interval_ms: u64,
+    /// More of the agents known from before a failover than this part may not be
+    /// given up: the term ends instead.
+    pub recovery_agent_removals_max_percent: u8,
+    /// How often unreachable and gone agents are looked through for those too old or too many.
+    pub registry_gc_interval_ms: u64,
+    pub registry_age_max_ms: u64,
+    /// Of the unreachable, and of the gone.
+    pub registry_agents_max: usize,
+    /// In the maintenance schedule.
+    pub machines_max: usize,
+    /// Roles that have a quota, and that have a weight.
+    pub settled_roles_max: usize,
+    /// When given, only these can have quotas and weights.
+    pub roles: Option<BTreeSet<Role>>,
     pub agents_max: usize,
     pub frameworks_max: usize,
     pub min_cpus: Quantity,
@@ -50,6 +69,15 @@ impl Default for MasterLimits {
             completed_frameworks_max: 50,
             completed_tasks_max: 1_000,
             unreachable_tasks_max: 1_000,
+            agent_removals_max: 100,
+            agent_removal_interval_ms: 60_000,
+            recovery_agent_removals_max_percent: 100,
+            registry_gc_interval_ms: 15 * 60_000,
+            registry_age_max_ms: 14 * 24 * 3_600_000,
+            registry_agents_max: 102_400,
+            machines_max: 20_000,
+            settled_roles_max: 10_000,
+            roles: None,
             agents_max: 100_000,
             frameworks_max: 10_000,
             min_cpus: Quantity::from_milli(10),

@@ -363,5 +363,6 @@ fn new_framework(id: FrameworkId, info: &FrameworkInfo, now: Time) -> Framework 
         inverse_offers: BTreeSet::new(),
         operations: BTreeMap::new(),
         filters: Vec::new(),
+        counters: Arc::default(),
     }
 }

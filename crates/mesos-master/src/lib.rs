@@ -14,6 +14,7 @@ mod agents;
 pub mod allocator;
 pub mod brain;
 pub mod config;
+pub mod counters;
 mod executors;
 mod frameworks;
 mod invariants;

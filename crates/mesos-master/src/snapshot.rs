@@ -307,6 +307,7 @@ fn bare_framework(framework: &Framework) -> FrameworkView {
         tasks: Shelf::new(),
         unreachable_tasks: Arc::default(),
         completed_tasks: Arc::default(),
+        counters: framework.counters.clone(),
     }
 }
 

@@ -10,6 +10,7 @@ use model::{
 };
 
 use crate::brain::ConnId;
+use crate::counters::FrameworkCounters;
 use crate::records::{AdmittedState, AgentRecord, Record};
 
 /// How reachable an admitted agent is.
@@ -193,6 +194,7 @@ pub struct Framework {
     /// Those it wants to hear of that are still kept, with their agents.
     pub operations: BTreeMap<OperationId, (AgentId, UpdateId)>,
     pub filters: Vec<Filter>,
+    pub counters: Arc<FrameworkCounters>,
 }
 
 impl Framework {

@@ -109,7 +109,8 @@ impl Master {
             TaskState::Killed => counters.tasks_killed += 1,
             TaskState::Error => counters.tasks_error += 1,
             TaskState::Dropped => counters.tasks_dropped += 1,
-            TaskState::Gone | TaskState::GoneByOperator => counters.tasks_gone += 1,
+            TaskState::Gone => counters.tasks_gone += 1,
+            TaskState::GoneByOperator => counters.tasks_gone_by_operator += 1,
             _ => counters.tasks_lost += 1,
         }
     }
@@ -152,7 +153,7 @@ impl Master {
             limitation: None,
             unreachable_since: None,
         };
-        self.counters.tasks_unreachable += 1;
+        self.count_task(&key.0, &status);
         let mut task = task;
         {
             let task = Arc::make_mut(&mut task);

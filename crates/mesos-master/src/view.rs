@@ -12,6 +12,7 @@ use model::{
 };
 
 use crate::config::MasterConfig;
+pub use crate::counters::{Counters, FrameworkCounters};
 pub use crate::shelf::{Keyed, Shelf};
 use crate::state::Task;
 
@@ -116,6 +117,7 @@ pub struct FrameworkView {
     pub unreachable_tasks: Arc<Vec<Arc<Task>>>,
     /// In the order of their ends; ids may stand there twice.
     pub completed_tasks: Arc<Vec<Arc<Task>>>,
+    pub counters: Arc<FrameworkCounters>,
 }
 
 impl Keyed for Arc<FrameworkView> {
@@ -196,35 +198,4 @@ impl PartialEq for Sum {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
-}
-
-/// Counted since the start of the term; the source of `/metrics/snapshot`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counters {
-    pub tasks_launched: u64,
-    pub tasks_finished: u64,
-    pub tasks_failed: u64,
-    pub tasks_killed: u64,
-    pub tasks_error: u64,
-    pub tasks_lost: u64,
-    pub tasks_gone: u64,
-    pub tasks_dropped: u64,
-    pub tasks_unreachable: u64,
-    pub status_updates_valid: u64,
-    pub status_updates_invalid: u64,
-    pub acknowledgements_valid: u64,
-    pub acknowledgements_invalid: u64,
-    pub agent_registrations: u64,
-    pub agent_reregistrations: u64,
-    pub agents_unreachable: u64,
-    pub offers_sent: u64,
-    pub offers_rescinded: u64,
-    pub calls_accept: u64,
-    pub calls_decline: u64,
-    pub calls_kill: u64,
-    pub calls_reconcile: u64,
-    pub calls_revive: u64,
-    pub calls_suppress: u64,
-    pub calls_invalid: u64,
-    pub allocation_runs: u64,
 }
