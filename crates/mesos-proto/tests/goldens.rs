@@ -212,6 +212,18 @@ fn refusals_name_what_is_wrong() {
 }
 
 #[test]
+fn refusals_are_short() {
+    let long = "é".repeat(10_000);
+    for json in [
+        format!(r#"{{"hostname":"h","port":"{long}"}}"#),
+        format!(r#"{{"hostname":"h","attributes":{{"type":"{long}"}}}}"#),
+    ] {
+        let error = v1::AgentInfo::from_json(json.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&"é".repeat(100)) && error.len() < 400, "{error}");
+    }
+}
+
+#[test]
 fn integers_have_their_range() {
     let port = |text: &str| {
         let json = format!(r#"{{"host_port":{text},"container_port":1}}"#);

@@ -19,6 +19,9 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
+/// A value that was sent is told back, but not all of it.
+const QUOTED_CHARACTERS_MAX: usize = 100;
+
 /// Encodes a JSON text as a message of this kind. Missing fields are not looked for.
 pub fn to_protobuf(table: &'static MessageTable, body: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let value: Value =
@@ -130,7 +133,7 @@ fn string(out: &mut Vec<u8>, field: &FieldTable, text: &str) -> Result<(), Decod
         Kind::Enum(values) => match values.number(text) {
             Some(number) => put_number(out, field, i64::from(number) as u64),
             None if field.label == Label::Required => {
-                return mismatch(format!("Failed to find enum for '{text}'"));
+                return mismatch(format!("Failed to find enum for '{}'", beginning(text)));
             }
             None => {}
         },
@@ -203,5 +206,12 @@ fn unexpected<T>(what: &str, field: &FieldTable) -> Result<T, DecodeError> {
 }
 
 fn quoted<T>(text: &str, what: &str, field: &FieldTable, why: &str) -> Result<T, DecodeError> {
+    let text = beginning(text);
     mismatch(format!("Failed to parse '{text}' as a JSON {what} for field '{}': {why}", field.name))
+}
+
+/// As much of a text as an answer repeats.
+fn beginning(text: &str) -> &str {
+    let end = text.char_indices().nth(QUOTED_CHARACTERS_MAX).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default()
 }
