@@ -16,6 +16,8 @@
 pub mod access;
 pub mod agent;
 mod build;
+#[allow(dead_code, unused_imports, reason = "the APIs that use the rest are on their way")]
+pub(crate) mod convert;
 mod duration;
 mod files;
 mod leader;
