@@ -111,6 +111,7 @@ impl Bench {
             env: Vec::new(),
             user: None,
             image: image.then(|| ImageSource { reference: "box".into(), force_pull: false }),
+            volumes: Vec::new(),
             limits: Limits { cpus_milli: 1000, mem_mib: 64, pids: 64, cfs: true },
         })
     }

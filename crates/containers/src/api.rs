@@ -90,6 +90,21 @@ pub struct LaunchSpec {
     pub user: Option<String>,
     pub image: Option<ImageSource>,
     pub limits: Limits,
+    pub volumes: Vec<Volume>,
+}
+
+/// A directory of the node that a container sees: a link in the sandbox of a plain
+/// command, mounted into an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Exists.
+    pub source: PathBuf,
+    /// Relative to the sandbox, or absolute in an image.
+    pub container_path: String,
+    /// Holds in images only: a link cannot enforce it.
+    pub read_only: bool,
+    /// It is given to the container's user.
+    pub owned: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

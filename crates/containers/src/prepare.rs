@@ -45,6 +45,19 @@ pub fn check(spec: &LaunchSpec, node: Node) -> Result<(), LaunchError> {
     if let Some((name, _)) = spec.env.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
         return invalid(format!("environment variable name {name:?} is empty or holds '=' or NUL"));
     }
+    for volume in &spec.volumes {
+        let path = Path::new(&volume.container_path);
+        let inside = path.components().all(|part| {
+            matches!(part, Component::Normal(_) | Component::CurDir)
+                || (part == Component::RootDir && spec.image.is_some())
+        });
+        if !inside || path.file_name().is_none() {
+            return invalid(format!(
+                "container path {:?} of a volume must be relative and without '..'; absolute only in an image",
+                volume.container_path
+            ));
+        }
+    }
     match (&spec.command, &spec.image) {
         (Command::ImageDefault { .. }, None) => {
             invalid("the task has neither a command nor an image with one: give it a command".into())
@@ -166,6 +179,19 @@ fn root(spec: &LaunchSpec, node: Node, dir: &Path, image: &Image) -> Root {
         is_directory: true,
         optional: false,
     }];
+    for volume in &spec.volumes {
+        let target = match volume.container_path.starts_with('/') {
+            true => volume.container_path.clone(),
+            false => format!("{SANDBOX_TARGET}/{}", volume.container_path.trim_start_matches("./")),
+        };
+        binds.push(Bind {
+            source: volume.source.clone(),
+            target,
+            read_only: volume.read_only,
+            is_directory: true,
+            optional: false,
+        });
+    }
     for file in NODE_FILES {
         // Read-only: a container's root must not change the node's names.
         binds.push(Bind {

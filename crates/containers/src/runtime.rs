@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::api::{
     Capabilities, Config, ContainerEvent, ControlError, EVENTS_MAX, LaunchError, LaunchSpec, Launched,
-    RecoveredContainer, RecoveredState, StartError, Usage,
+    Limits, RecoveredContainer, RecoveredState, StartError, Usage, Volume,
 };
 use crate::cgroup::{self, Cgroups};
 use crate::image::{Image, Store};
@@ -169,6 +169,36 @@ impl Runtime {
         }
     }
 
+    /// Other limits and volumes for a running container. Memory in use is not taken
+    /// away; volumes that come later are seen by plain commands only.
+    pub async fn resize(
+        &self,
+        id: &ContainerId,
+        limits: Limits,
+        sandbox: PathBuf,
+        volumes: Vec<Volume>,
+    ) -> Result<(), ControlError> {
+        let Some(Phase::Running(_)) = self.inner.table.phase(id) else {
+            return Err(ControlError::NotRunning(id.clone()));
+        };
+        let (cgroups, id) = (self.inner.cgroups.clone(), id.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let failed = |what: &str| {
+                let (id, what) = (id.clone(), what.to_owned());
+                move |source: io::Error| ControlError::Refused(format!("container {id}: {what}: {source}"))
+            };
+            for volume in &volumes {
+                show(volume, &sandbox, false).map_err(failed("a volume"))?;
+            }
+            let Some(cgroups) = cgroups else { return Ok(()) };
+            let used = cgroups.usage(id.as_str()).mem_total_bytes;
+            let keeps = limits.mem_mib.saturating_mul(1 << 20) <= used;
+            let limits = Limits { mem_mib: if keeps { 0 } else { limits.mem_mib }, ..limits };
+            cgroups.create(id.as_str(), &limits, false).map(drop).map_err(failed("its limits"))
+        });
+        work.await.unwrap_or_else(|error| Err(ControlError::Refused(error.to_string())))
+    }
+
     pub async fn usage(&self, id: &ContainerId) -> Option<Usage> {
         let Some(Phase::Running(Identity { pid, .. })) = self.inner.table.phase(id) else { return None };
         Some(match &self.inner.cgroups {
@@ -239,6 +269,7 @@ impl Inner {
         let mut prepared = prepare::build(spec, self.node, &dir, image)?;
         let cgroups = self.cgroups.clone();
         let (id, limits, sandbox) = (spec.id.clone(), spec.limits, spec.sandbox.clone());
+        let volumes = spec.volumes.clone();
         // File system work, some of it slow: not on the event loop's threads.
         let work = tokio::task::spawn_blocking(move || {
             let failed = |what: &str| {
@@ -253,6 +284,15 @@ impl Inner {
             if let Some(credentials) = &prepared.credentials {
                 std::os::unix::fs::chown(&sandbox, Some(credentials.uid), Some(credentials.gid))
                     .map_err(failed("the sandbox"))?;
+                for volume in volumes.iter().filter(|volume| volume.owned) {
+                    std::os::unix::fs::chown(&volume.source, Some(credentials.uid), Some(credentials.gid))
+                        .map_err(failed(&format!("volume {}", volume.source.display())))?;
+                }
+            }
+            let in_image = matches!(prepared.isolation, Isolation::Image(_));
+            for volume in &volumes {
+                show(volume, &sandbox, in_image)
+                    .map_err(failed(&format!("volume {}", volume.container_path)))?;
             }
             if let Some(cgroups) = cgroups {
                 let confine = matches!(prepared.isolation, Isolation::Image(_));
@@ -346,6 +386,24 @@ fn remove_tree(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Makes a volume's place in the sandbox: a link to it, or where it is mounted.
+fn show(volume: &Volume, sandbox: &Path, in_image: bool) -> io::Result<()> {
+    if volume.container_path.starts_with('/') {
+        return Ok(());
+    }
+    let place = sandbox.join(&volume.container_path);
+    if in_image {
+        return std::fs::create_dir_all(place);
+    }
+    if std::fs::symlink_metadata(&place).is_ok() {
+        return Ok(());
+    }
+    if let Some(parent) = place.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::os::unix::fs::symlink(&volume.source, place)
 }
 
 fn make_private(path: &Path) -> io::Result<()> {

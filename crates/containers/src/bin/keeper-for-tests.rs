@@ -40,6 +40,7 @@ fn agent(dir: &str, script: &str) -> Result<(), Box<dyn std::error::Error>> {
                 env: Vec::new(),
                 user: None,
                 image: None,
+                volumes: Vec::new(),
                 limits: Limits::default(),
             })
             .await?;

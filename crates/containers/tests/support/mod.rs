@@ -76,6 +76,7 @@ impl Node {
             env: Vec::new(),
             user: None,
             image: None,
+            volumes: Vec::new(),
             limits: Limits { cpus_milli: 100, mem_mib: 64, pids: 64, cfs: true },
         }
     }
