@@ -10,7 +10,7 @@ use anyhow::Context;
 use containers::Runtime;
 use link::{Identity, Role as LinkRole};
 use mesos_agent::brain::ConnId;
-use mesos_agent::config::{AgentConfig, AgentLimits};
+use mesos_agent::config::AgentConfig;
 use mesos_agent::shell::{Handle, Service};
 use mesos_http::{AgentIdentity, Everyone, FilesConfig, agent_router};
 use model::agent_api::MasterToAgent;
@@ -41,7 +41,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let checkpoint = LocalHandle::open(data_dir.join("agent.redb"))
         .await
         .context("opening the agent's checkpoint file")?;
-    let side = Box::new(ContainersSide::new(runtime.clone()));
+    let side = Box::new(ContainersSide::new(runtime.clone(), data_dir.join("slave/volumes/marks")));
     let (service, handle) = Service::load(checkpoint, config, side, Rng::new(seed()), Clock::system())
         .await
         .context("loading the checkpoint")?;
@@ -61,6 +61,10 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let connect = tokio::spawn(stay_connected(handle.clone(), identity, args.masters.clone()));
     let result = tokio::select! {
         result = service.run() => result.context("running the agent"),
+        message = handle.stopped() => {
+            tracing::info!(message, "the agent stops");
+            Ok(())
+        }
         message = handle.refused() => Err(anyhow::anyhow!("the master refuses this agent: {message}")),
         result = axum::serve(listener, router) => result.context("serving the agent's endpoints"),
         result = asked_to_end() => result,
@@ -109,7 +113,13 @@ fn agent_config(args: &AgentArgs, root: bool) -> anyhow::Result<AgentConfig> {
         capabilities: Vec::new(),
     };
     let work_dir = args.node.data_dir.join("slave").display().to_string();
-    Ok(AgentConfig { info, work_dir, switch_user: root, limits: AgentLimits::default() })
+    Ok(AgentConfig { switch_user: root, boot_id: boot_id(), ..AgentConfig::new(info, work_dir) })
+}
+
+/// Another one after every start of the machine.
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
 }
 
 fn http_router(args: &AgentArgs, handle: &Handle, _runtime: &Runtime) -> axum::Router {

@@ -5,13 +5,17 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use containers::{Command, ContainerEvent, ImageSource, LaunchSpec, Limits, Runtime};
+use containers::{Command, ContainerEvent, ImageSource, LaunchSpec, Limits, Runtime, Volume};
 use mesos_agent::shell::Containers;
+use mesos_agent::state::Nested;
 use mesos_agent::{
-    ContainerExit, ContainerLaunch, ExitStatus, Input, LaunchCommand, RecoveredContainer, RecoveredState,
+    ContainerExit, ContainerLaunch, ContainerResize, ExitStatus, Input, LaunchCommand, RecoveredContainer,
+    RecoveredState, VolumeMount, VolumeWork,
 };
-use model::ContainerId;
+use model::{ContainerId, UpdateId};
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::volumes::Volumes;
 
 /// Launches prepared at one time, pulls of images included; more wait their turn.
 const LAUNCHES_MAX: usize = 64;
@@ -24,11 +28,18 @@ pub struct ContainersSide {
     permits: Arc<Semaphore>,
     /// Launches that wait for their turn; true: cancelled meanwhile.
     waiting: Arc<Mutex<BTreeMap<ContainerId, bool>>>,
+    volumes: Volumes,
 }
 
 impl ContainersSide {
-    pub fn new(runtime: Runtime) -> Self {
-        Self { runtime, permits: Arc::new(Semaphore::new(LAUNCHES_MAX)), waiting: Arc::default() }
+    /// `marks_dir` remembers which work on volumes is done.
+    pub fn new(runtime: Runtime, marks_dir: PathBuf) -> Self {
+        Self {
+            runtime,
+            permits: Arc::new(Semaphore::new(LAUNCHES_MAX)),
+            waiting: Arc::default(),
+            volumes: Volumes::new(marks_dir),
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<ContainerId, bool>> {
@@ -88,6 +99,42 @@ impl Containers for ContainersSide {
             }
         });
     }
+
+    fn resize(&self, resize: ContainerResize) {
+        let side = self.clone();
+        tokio::spawn(async move {
+            side.volumes.carry_out().await;
+            let limits = limits(resize.cpus_milli, resize.mem_mib, resize.pids);
+            let volumes: Vec<Volume> = resize.volumes.into_iter().map(volume).collect();
+            let sandbox = PathBuf::from(resize.sandbox);
+            if let Err(error) = side.runtime.resize(&resize.id, limits, sandbox, volumes).await {
+                tracing::warn!(container = %resize.id, error = chain(&error), "the container keeps its limits");
+            }
+        });
+    }
+
+    fn volume(&self, work: VolumeWork, inputs: mpsc::Sender<Input>) {
+        self.volumes.order(work, inputs);
+        let volumes = self.volumes.clone();
+        tokio::spawn(async move { volumes.carry_out().await });
+    }
+
+    fn volume_settled(&self, uuid: UpdateId) {
+        self.volumes.settled(uuid);
+    }
+}
+
+fn limits(cpus_milli: u64, mem_mib: u64, pids: u64) -> Limits {
+    Limits { cpus_milli, mem_mib, pids, cfs: true }
+}
+
+fn volume(mount: VolumeMount) -> Volume {
+    Volume {
+        source: PathBuf::from(mount.source),
+        container_path: mount.container_path,
+        read_only: mount.read_only,
+        owned: mount.owned,
+    }
 }
 
 const TERM: i32 = 15;
@@ -95,8 +142,14 @@ const TERM: i32 = 15;
 impl ContainersSide {
     async fn start(&self, launch: ContainerLaunch) -> Result<u32, String> {
         let sandbox = PathBuf::from(&launch.sandbox);
-        make_sandbox(&sandbox)
+        make_sandboxes(&sandbox, launch.nested.as_ref())
             .map_err(|error| format!("cannot make the sandbox {}: {error}", sandbox.display()))?;
+        self.volumes.carry_out().await;
+        let volumes: Vec<Volume> = launch.volumes.into_iter().map(volume).collect();
+        for volume in &volumes {
+            std::fs::create_dir_all(&volume.source)
+                .map_err(|error| format!("cannot make the volume {}: {error}", volume.source.display()))?;
+        }
         let command = match launch.command {
             LaunchCommand::Shell(line) => Command::Shell(line),
             LaunchCommand::Argv(argv) => Command::Argv(argv),
@@ -110,12 +163,8 @@ impl ContainersSide {
             env: launch.env,
             user: launch.user,
             image: launch.image.map(|reference| ImageSource { reference, force_pull }),
-            limits: Limits {
-                cpus_milli: launch.cpus_milli,
-                mem_mib: launch.mem_mib,
-                pids: launch.pids,
-                cfs: true,
-            },
+            limits: limits(launch.cpus_milli, launch.mem_mib, launch.pids),
+            volumes,
         };
         match self.runtime.launch(spec).await {
             Ok(launched) => {
@@ -129,16 +178,37 @@ impl ContainersSide {
     }
 }
 
-fn make_sandbox(sandbox: &Path) -> std::io::Result<()> {
+fn make_sandboxes(sandbox: &Path, nested: Option<&Nested>) -> std::io::Result<()> {
+    let Some(nested) = nested else { return make_run(sandbox, SANDBOX_MODE) };
+    let run = Path::new(&nested.run_sandbox);
+    // Tasks of one group may have users of their own: they pass through.
+    make_run(run, 0o755)?;
+    let tasks = run.join("tasks");
+    for dir in [run.join("containers"), tasks.clone()] {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+    }
+    std::fs::DirBuilder::new().mode(SANDBOX_MODE).create(sandbox)?;
+    let Some(name) = sandbox.file_name() else { return Ok(()) };
+    link(&Path::new("../containers").join(name), &tasks.join(&nested.task))
+}
+
+/// The sandbox of a run, which may be there already.
+fn make_run(sandbox: &Path, mode: u32) -> std::io::Result<()> {
     let (Some(runs), Some(name)) = (sandbox.parent(), sandbox.file_name()) else { return Ok(()) };
     // Everyone may pass through, only the task's user may look inside.
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(runs)?;
-    std::fs::DirBuilder::new().mode(SANDBOX_MODE).create(sandbox)?;
-    let latest = runs.join("latest");
-    // A task id is launched once, so the link is only ever made once; a leftover is replaced.
-    if symlink(name, &latest).is_err() {
-        std::fs::remove_file(&latest)?;
-        symlink(name, &latest)?;
+    match std::fs::DirBuilder::new().mode(mode).create(sandbox) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        other => other?,
+    }
+    link(Path::new(name), &runs.join("latest"))
+}
+
+/// A leftover of an earlier run is replaced.
+fn link(target: &Path, place: &Path) -> std::io::Result<()> {
+    if symlink(target, place).is_err() {
+        std::fs::remove_file(place)?;
+        symlink(target, place)?;
     }
     Ok(())
 }

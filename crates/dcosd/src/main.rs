@@ -11,6 +11,7 @@ mod logging;
 mod master;
 mod stream;
 mod sweep;
+mod volumes;
 
 use std::process::ExitCode;
 

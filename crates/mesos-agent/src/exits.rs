@@ -2,10 +2,13 @@
 
 use model::{Reason, TaskState};
 
-use crate::state::{ContainerExit, ExitStatus};
+use crate::state::{ContainerExit, ExitStatus, KillCause};
 
 /// State, reason and message of a task whose container ended.
-pub(crate) fn describe(exit: &ContainerExit, kill_asked: bool) -> (TaskState, Option<Reason>, String) {
+pub(crate) fn describe(
+    exit: &ContainerExit,
+    killed: Option<KillCause>,
+) -> (TaskState, Option<Reason>, String) {
     if let Some(memory) = &exit.memory {
         return (TaskState::Failed, Some(Reason::ContainerLimitationMemory), memory.clone());
     }
@@ -17,8 +20,12 @@ pub(crate) fn describe(exit: &ContainerExit, kill_asked: bool) -> (TaskState, Op
                 .to_owned()
         }
     };
-    if kill_asked {
-        return (TaskState::Killed, None, message);
+    match killed {
+        None => {}
+        Some(KillCause::MaxCompletionTime) => {
+            return (TaskState::Failed, Some(Reason::MaxCompletionTimeReached), message);
+        }
+        Some(KillCause::Asked | KillCause::Draining) => return (TaskState::Killed, None, message),
     }
     match exit.status {
         ExitStatus::Code(0) => (TaskState::Finished, None, message),
@@ -59,10 +66,21 @@ mod tests {
     fn ends_read_as_the_original_words() {
         let exit = |status| ContainerExit { status, memory: None };
         let cases = [
-            (ExitStatus::Code(0), false, TaskState::Finished, "Command exited with status 0"),
-            (ExitStatus::Code(3), false, TaskState::Failed, "Command exited with status 3"),
-            (ExitStatus::Signal(9), false, TaskState::Failed, "Command terminated with signal Killed"),
-            (ExitStatus::Signal(15), true, TaskState::Killed, "Command terminated with signal Terminated"),
+            (ExitStatus::Code(0), None, TaskState::Finished, "Command exited with status 0"),
+            (ExitStatus::Code(3), None, TaskState::Failed, "Command exited with status 3"),
+            (ExitStatus::Signal(9), None, TaskState::Failed, "Command terminated with signal Killed"),
+            (
+                ExitStatus::Signal(15),
+                Some(KillCause::Asked),
+                TaskState::Killed,
+                "Command terminated with signal Terminated",
+            ),
+            (
+                ExitStatus::Code(0),
+                Some(KillCause::MaxCompletionTime),
+                TaskState::Failed,
+                "Command exited with status 0",
+            ),
         ];
         for (status, asked, state, text) in cases {
             let (got, _, message) = describe(&exit(status), asked);
@@ -70,6 +88,6 @@ mod tests {
         }
         let oom =
             ContainerExit { status: ExitStatus::Signal(9), memory: Some("Memory limit exceeded".into()) };
-        assert_eq!(describe(&oom, false).1, Some(Reason::ContainerLimitationMemory));
+        assert_eq!(describe(&oom, None).1, Some(Reason::ContainerLimitationMemory));
     }
 }

@@ -9,17 +9,26 @@
 
 pub mod brain;
 pub mod config;
+mod drain;
+mod executors;
 mod exits;
+mod history;
 mod invariants;
+mod launch;
+mod operations;
+mod reconfigure;
+mod recovery;
 pub mod shell;
 pub mod state;
+mod tasks;
 mod updates;
 pub mod view;
 
-pub use brain::{Agent, Effect, Input, Out};
+pub use brain::{Agent, Effect, ExecutorConn, ExecutorRefusal, Input, Out};
 pub use config::AgentConfig;
+pub use launch::SANDBOX_IN_CONTAINER;
 pub use state::{
-    ContainerExit, ContainerLaunch, ExitStatus, LaunchCommand, Record, RecoveredContainer, RecoveredState,
-    Write,
+    ContainerExit, ContainerLaunch, ContainerResize, ExitStatus, LaunchCommand, Record, RecoveredContainer,
+    RecoveredState, VolumeChange, VolumeMount, VolumeWork, Write,
 };
 pub use view::AgentView;

@@ -1,8 +1,11 @@
 //! The agent's thin shell: the stream to the leading master, the container
 //! runtime, the checkpoint file.
 //!
-//! Decides nothing. The checkpoint is one local file; its keys are `id`,
-//! `frameworks/<id>` and `tasks/<framework>/<task>`, values JSON.
+//! Decides nothing. The checkpoint is one local file; its keys are `id`, `boot`,
+//! `info`, `resources`, `drain`, `frameworks/<id>`, `executors/<container>`,
+//! `tasks/<framework>/<task>` and `operations/<uuid>`, values JSON.
+
+mod executors;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use model::agent_api::{AgentToMaster, MasterToAgent};
-use model::{AgentId, FrameworkInfo, Output, Rng, Time};
+use model::{AgentId, AgentInfo, FrameworkInfo, OperationRecord, Output, Rng, Time};
 use shell::{Brain, Clock, Limits, World};
 use store::Key;
 use store::envelope::{self, EnvelopeError};
@@ -19,8 +22,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::brain::{Agent, ConnId, Effect, Input};
 use crate::config::AgentConfig;
-use crate::state::{AgentTask, ContainerLaunch, Record, RecoveredContainer, Write};
+use crate::reconfigure;
+use crate::state::{
+    AgentExecutor, AgentTask, ContainerLaunch, ContainerResize, Drain, OfferedResources, Record,
+    RecoveredContainer, VolumeWork, Write,
+};
 use crate::view::AgentView;
+
+pub use executors::{EVENTS_MAX, ExecutorEvents};
 
 /// Inputs that wait for the brain; senders wait when it is full.
 pub const INPUTS_MAX: usize = 4_096;
@@ -32,6 +41,12 @@ pub trait Containers: Send + 'static {
     fn terminate(&self, id: &model::ContainerId);
     fn destroy(&self, id: &model::ContainerId);
     fn forget(&self, id: &model::ContainerId);
+    fn resize(&self, resize: ContainerResize);
+    /// Carried out in the order of the calls and before any later launch; at most
+    /// once by its number, also over restarts. Answered with `VolumeDone`.
+    fn volume(&self, work: VolumeWork, inputs: mpsc::Sender<Input>);
+    /// `work` is settled and its number never comes again.
+    fn volume_settled(&self, uuid: model::UpdateId);
 }
 
 /// The stream to the master as the shell uses it.
@@ -52,6 +67,8 @@ pub enum ServiceError {
     Encode,
     #[error("understanding the checkpoint; move the file away to join as a new agent")]
     Record(#[source] EnvelopeError),
+    #[error("{0}")]
+    Incompatible(String),
     #[error(
         "checkpoint key {key} is of no kind that this version knows; move the file away to join as a new agent"
     )]
@@ -73,7 +90,9 @@ pub struct Handle {
     inputs: mpsc::Sender<Input>,
     view: Arc<ArcSwap<AgentView>>,
     streams: Arc<Streams>,
+    executors: executors::Shared,
     refused: watch::Receiver<Option<String>>,
+    stopped: watch::Receiver<Option<String>>,
 }
 
 impl Handle {
@@ -84,6 +103,20 @@ impl Handle {
             Ok(message) => message.clone().unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Resolves when the agent is done for good by its own will, with what it did.
+    pub async fn stopped(&self) -> String {
+        let mut stopped = self.stopped.clone();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(message) => message.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Leave the cluster: end all tasks, forget the id, stop.
+    pub async fn unregister(&self) {
+        self.send(Input::Unregister).await;
     }
 
     pub fn view(&self) -> Arc<AgentView> {
@@ -136,14 +169,25 @@ impl Service {
         for (key, value) in entries {
             records.push(decode(key.as_str(), value.as_slice())?);
         }
+        reconfigure::check(&config, &records).map_err(ServiceError::Incompatible)?;
         let now = clock.now();
         let brain = Agent::load(config, rng, records, now);
         let view = Arc::new(ArcSwap::from_pointee(brain.view(now)));
         let (sender, inputs) = mpsc::channel(INPUTS_MAX);
         let streams = Arc::new(Streams::default());
+        let executors = executors::Shared::default();
         let (refuse, refused) = watch::channel(None);
-        let handle = Handle { inputs: sender.clone(), view: view.clone(), streams: streams.clone(), refused };
-        let world = AgentWorld { checkpoint, view, streams, containers, inputs: sender, refuse };
+        let (stop, stopped) = watch::channel(None);
+        let handle = Handle {
+            inputs: sender.clone(),
+            view: view.clone(),
+            streams: streams.clone(),
+            executors: executors.clone(),
+            refused,
+            stopped,
+        };
+        let world =
+            AgentWorld { checkpoint, view, streams, executors, containers, inputs: sender, refuse, stop };
         Ok((Self { brain, world, inputs, clock }, handle))
     }
 
@@ -186,14 +230,22 @@ struct AgentWorld {
     checkpoint: LocalHandle,
     view: Arc<ArcSwap<AgentView>>,
     streams: Arc<Streams>,
+    executors: executors::Shared,
     containers: Box<dyn Containers>,
     inputs: mpsc::Sender<Input>,
     refuse: watch::Sender<Option<String>>,
+    stop: watch::Sender<Option<String>>,
 }
 
 const ID_KEY: &str = "id";
 const FRAMEWORKS: &str = "frameworks/";
 const TASKS: &str = "tasks/";
+const EXECUTORS: &str = "executors/";
+const OPERATIONS: &str = "operations/";
+const BOOT_KEY: &str = "boot";
+const INFO_KEY: &str = "info";
+const RESOURCES_KEY: &str = "resources";
+const DRAIN_KEY: &str = "drain";
 
 /// `None` only for what cannot be: the ids in keys were checked by the master,
 /// and plain data always encodes.
@@ -208,22 +260,43 @@ fn delete(key: String) -> Option<LocalWrite> {
 fn encode(write: &Write) -> Option<LocalWrite> {
     match write {
         Write::PutAgentId(id) => put(ID_KEY.to_owned(), id),
-        Write::PutFramework(info) => put(format!("{FRAMEWORKS}{}", info.id.as_ref()?), info),
+        Write::DeleteAgentId => delete(ID_KEY.to_owned()),
+        Write::PutBootId(id) => put(BOOT_KEY.to_owned(), id),
+        Write::PutInfo(info) => put(INFO_KEY.to_owned(), info),
+        Write::PutFramework(info) => put(format!("{FRAMEWORKS}{}", info.id.as_ref()?), &**info),
         Write::DeleteFramework(id) => delete(format!("{FRAMEWORKS}{id}")),
+        Write::PutExecutor(executor) => put(format!("{EXECUTORS}{}", executor.container_id), &**executor),
+        Write::DeleteExecutor(id) => delete(format!("{EXECUTORS}{id}")),
         Write::PutTask(task) => put(format!("{TASKS}{}/{}", task.framework_id, task.info.id), &**task),
         Write::DeleteTask((framework, task)) => delete(format!("{TASKS}{framework}/{task}")),
+        Write::PutResources(resources) => put(RESOURCES_KEY.to_owned(), resources),
+        Write::PutOperation(operation) => put(format!("{OPERATIONS}{}", operation.uuid), &**operation),
+        Write::DeleteOperation(uuid) => delete(format!("{OPERATIONS}{uuid}")),
+        Write::PutDrain(Some(drain)) => put(DRAIN_KEY.to_owned(), drain),
+        Write::PutDrain(None) => delete(DRAIN_KEY.to_owned()),
     }
 }
 
 fn decode(key: &str, value: &[u8]) -> Result<Record, ServiceError> {
-    let opened = if key == ID_KEY {
-        envelope::open::<AgentId>(key, value).map(Record::AgentId)
-    } else if key.starts_with(FRAMEWORKS) {
-        envelope::open::<FrameworkInfo>(key, value).map(|info| Record::Framework(Box::new(info)))
-    } else if key.starts_with(TASKS) {
-        envelope::open::<AgentTask>(key, value).map(|task| Record::Task(Arc::new(task)))
-    } else {
-        return Err(ServiceError::Kind { key: key.to_owned() });
+    let opened = match key {
+        ID_KEY => envelope::open::<AgentId>(key, value).map(Record::AgentId),
+        BOOT_KEY => envelope::open::<String>(key, value).map(Record::BootId),
+        INFO_KEY => envelope::open::<AgentInfo>(key, value).map(|info| Record::Info(Box::new(info))),
+        RESOURCES_KEY => envelope::open::<OfferedResources>(key, value)
+            .map(|resources| Record::Resources(Box::new(resources))),
+        DRAIN_KEY => envelope::open::<Drain>(key, value).map(Record::Drain),
+        _ if key.starts_with(FRAMEWORKS) => {
+            envelope::open::<FrameworkInfo>(key, value).map(|info| Record::Framework(Box::new(info)))
+        }
+        _ if key.starts_with(EXECUTORS) => {
+            envelope::open::<AgentExecutor>(key, value).map(|executor| Record::Executor(Arc::new(executor)))
+        }
+        _ if key.starts_with(TASKS) => {
+            envelope::open::<AgentTask>(key, value).map(|task| Record::Task(Arc::new(task)))
+        }
+        _ if key.starts_with(OPERATIONS) => envelope::open::<OperationRecord>(key, value)
+            .map(|operation| Record::Operation(Arc::new(operation))),
+        _ => return Err(ServiceError::Kind { key: key.to_owned() }),
     };
     opened.map_err(ServiceError::Record)
 }
@@ -256,6 +329,21 @@ impl World<Agent> for AgentWorld {
             Effect::Terminate { id } => self.containers.terminate(&id),
             Effect::Destroy { id } => self.containers.destroy(&id),
             Effect::Forget { id } => self.containers.forget(&id),
+            Effect::Resize(resize) => self.containers.resize(*resize),
+            Effect::Volume(work) => self.containers.volume(work, self.inputs.clone()),
+            Effect::VolumeSettled { uuid } => self.containers.volume_settled(uuid),
+            Effect::ExecutorReply { conn, result } => self.executors.reply(conn, result),
+            Effect::ToExecutor { conn, event } => {
+                if !self.executors.send(conn, event) {
+                    // Its stream ends, and with it comes `ExecutorClosed`.
+                    tracing::warn!("closing the stream to an executor: its queue is full or it is gone");
+                }
+            }
+            Effect::CloseExecutor { conn } => self.executors.close(conn),
+            Effect::Stop { message } => {
+                tracing::info!(message, "the agent is done");
+                self.stop.send_replace(Some(message));
+            }
             Effect::Halt { message } => {
                 tracing::error!(message, "the master refuses this agent; all its tasks are ended");
                 self.refuse.send_replace(Some(message));

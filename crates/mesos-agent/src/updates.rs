@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::agent_api::AgentToMaster;
-use model::{Capability, Reason, Source, StatusUpdate, TaskState, TaskStatus, Time, UpdateId};
+use model::{FrameworkId, Reason, Source, StatusUpdate, TaskState, TaskStatus, Time, UpdateId};
 
 use crate::brain::{Agent, Effect, Out, Retry};
-use crate::state::{AgentTask, Phase, TaskKey, Write};
+use crate::state::{AgentTask, KillCause, Phase, TaskKey, Write};
 
 impl Agent {
-    /// Appends a status to the task's stream, makes it durable and sends it if
-    /// it is the oldest.
+    /// Makes a status of the agent's own and puts it into the task's stream.
     #[expect(clippy::too_many_arguments, reason = "each is a different part of one status")]
     pub(crate) fn report(
         &mut self,
@@ -27,37 +26,51 @@ impl Agent {
         message: Option<String>,
         out: &mut Out,
     ) {
-        let uuid = UpdateId(self.rng.next_u128());
-        let ip = self.config.info.ip.clone();
-        let agent_id = self.id.clone();
+        let status = self.status(now, key, state, source, reason, message);
+        self.push(now, key, status, out);
+    }
+
+    pub(crate) fn status(
+        &mut self,
+        now: Time,
+        key: &TaskKey,
+        state: TaskState,
+        source: Source,
+        reason: Option<Reason>,
+        message: Option<String>,
+    ) -> TaskStatus {
+        let task = self.tasks.get(key);
+        let pid = task.and_then(|task| {
+            task.pid.or_else(|| self.executors.get(&task.container_id).and_then(|executor| executor.pid))
+        });
+        TaskStatus {
+            reason,
+            message,
+            agent_id: self.id.clone(),
+            uuid: Some(UpdateId(self.rng.next_u128())),
+            executor_id: task.and_then(|task| task.executor_id.clone()),
+            container: task.map(|task| model::ContainerStatus {
+                container_id: task.container_id.clone(),
+                ip: self.config.info.ip.clone(),
+                pid,
+                raw: None,
+            }),
+            ..TaskStatus::new(key.1.clone(), state, now, source)
+        }
+    }
+
+    /// Appends a status to the task's stream, makes it durable and sends it if
+    /// it is the oldest.
+    pub(crate) fn push(&mut self, now: Time, key: &TaskKey, mut status: TaskStatus, out: &mut Out) {
         let Some(slot) = self.tasks.get_mut(key) else { return };
         let task = Arc::make_mut(slot);
         if task.state.is_terminal() {
             return;
         }
-        let status = TaskStatus {
-            task_id: key.1.clone(),
-            state,
-            timestamp: now,
-            source,
-            reason,
-            message,
-            agent_id,
-            uuid: Some(uuid),
-            container: Some(model::task::ContainerStatus {
-                container_id: task.container_id.clone(),
-                ip,
-                pid: task.pid,
-                raw: None,
-            }),
-            check: None,
-            data: None,
-            executor_id: None,
-            healthy: None,
-            labels: Vec::new(),
-            limitation: None,
-            unreachable_since: None,
-        };
+        let state = status.state;
+        if state.is_terminal() && task.kill.as_ref().is_some_and(|kill| kill.cause == KillCause::Draining) {
+            status.reason = Some(Reason::AgentDraining);
+        }
         task.state = state;
         match task.statuses.last_mut() {
             Some(last) if last.state == state => *last = status.clone(),
@@ -69,6 +82,10 @@ impl Agent {
         if state.is_terminal() {
             task.phase = Phase::Ended;
             task.ended = Some(now);
+        }
+        if task.kill.as_ref().is_some_and(|kill| kill.silent) {
+            out.write(Write::PutTask(slot.clone()));
+            return;
         }
         task.updates.push_back(status);
         let first = task.updates.len() == 1;
@@ -108,6 +125,21 @@ impl Agent {
         }
     }
 
+    /// All of one framework's: its scheduler is back.
+    pub(crate) fn resend_of(&mut self, now: Time, framework: &FrameworkId, out: &mut Out) {
+        let keys: Vec<TaskKey> = self
+            .tasks
+            .keys()
+            .chain(self.strangers.keys())
+            .filter(|key| key.0 == *framework)
+            .cloned()
+            .collect();
+        for key in keys {
+            self.retries.remove(&key);
+            self.send_head(now, &key, out);
+        }
+    }
+
     pub(crate) fn retry_due(&mut self, now: Time, out: &mut Out) {
         let due: Vec<TaskKey> =
             self.retries.iter().filter(|(_, retry)| retry.due <= now).map(|(key, _)| key.clone()).collect();
@@ -131,6 +163,12 @@ impl Agent {
             return;
         }
         let Some(status) = task.updates.pop_front() else { return };
+        if !task.is_command() {
+            task.settled.push_back(uuid);
+            if task.settled.len() > AgentTask::SETTLED_MAX {
+                task.settled.pop_front();
+            }
+        }
         self.retries.remove(key);
         if status.state.is_terminal() {
             self.forget_task(key, out);
@@ -145,11 +183,19 @@ impl Agent {
         let Some(task) = self.tasks.remove(key) else { return };
         self.retries.remove(key);
         out.write(Write::DeleteTask(key.clone()));
-        out.effect(Effect::Forget { id: task.container_id.clone() });
-        self.completed.push_back(task);
-        while self.completed.len() > self.config.limits.completed_tasks_max {
-            self.completed.pop_front();
+        let run = task.run();
+        if task.has_container() {
+            self.by_container.remove(&task.container_id);
+            out.effect(Effect::Forget { id: task.container_id.clone() });
         }
+        if let Some(keys) = self.by_run.get_mut(&run) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_run.remove(&run);
+            }
+        }
+        self.history.push_task(task, &self.config.limits);
+        self.retire_if_done(&run, out);
         self.forget_framework_if_idle(&key.0, out);
     }
 
@@ -168,24 +214,12 @@ impl Agent {
         if self.strangers.len() >= self.config.limits.tasks_max {
             return;
         }
-        let aware = self.frameworks.get(&key.0).is_none_or(|info| info.can(Capability::PartitionAware));
         let status = TaskStatus {
-            task_id: key.1.clone(),
-            state: if aware { TaskState::Dropped } else { TaskState::Lost },
-            timestamp: now,
-            source: Source::Agent,
             reason: Some(reason),
             message: Some(message.to_owned()),
             agent_id: self.id.clone(),
             uuid: Some(UpdateId(self.rng.next_u128())),
-            container: None,
-            check: None,
-            data: None,
-            executor_id: None,
-            healthy: None,
-            labels: Vec::new(),
-            limitation: None,
-            unreachable_since: None,
+            ..TaskStatus::new(key.1.clone(), self.lost_as(&key.0, TaskState::Dropped), now, Source::Agent)
         };
         self.strangers.insert(key.clone(), status);
         self.send_head(now, &key, out);

@@ -291,17 +291,12 @@ pub(crate) fn node(work_dir: &str) -> NodeView {
             format!("{work_dir}/slaves/master-S1/frameworks/master-0000/executors/{id}/runs/{container_id}");
         let statuses = if phase == Phase::Launching { Vec::new() } else { vec![status(id, state, 100)] };
         let task = AgentTask {
-            framework_id: FrameworkId::new("master-0000"),
-            info: task_info(id, 1),
-            container_id,
             phase,
             state,
             updates: statuses.iter().cloned().collect(),
             statuses,
-            kill: None,
             pid: if phase == Phase::Running { Some(77) } else { None },
-            received: time(90),
-            ended: None,
+            ..AgentTask::new(FrameworkId::new("master-0000"), task_info(id, 1), container_id, time(90))
         };
         TaskView { directory, task: Arc::new(task) }
     };
@@ -319,6 +314,12 @@ pub(crate) fn node(work_dir: &str) -> NodeView {
             view("web.5", Phase::Ended, TaskState::Failed),
         ],
         completed: vec![view("web.0", Phase::Ended, TaskState::Finished)],
+        recovered: true,
+        completed_frameworks: Vec::new(),
+        executors: Vec::new(),
+        completed_executors: Vec::new(),
+        operations: Vec::new(),
+        drain: None,
     }
 }
 

@@ -31,6 +31,18 @@ impl World {
                 }
                 self.agents[index].containers.remove(&id);
             }
+            Effect::Volume(work) => {
+                self.at(
+                    1,
+                    Event::VolumeDone { agent: index, life: self.agents[index].life, uuid: work.uuid },
+                );
+            }
+            // The simulated machine has no limits to change and remembers no volumes.
+            Effect::Resize(_) | Effect::VolumeSettled { .. } => {}
+            Effect::ExecutorReply { .. } | Effect::ToExecutor { .. } | Effect::CloseExecutor { .. } => {
+                return Err(format!("agent {index}: no executor has called"));
+            }
+            Effect::Stop { message } => return Err(format!("agent {index} stopped: {message}")),
             Effect::Halt { message } => return Err(format!("agent {index} was sent away: {message}")),
         }
         Ok(())

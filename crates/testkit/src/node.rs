@@ -53,6 +53,12 @@ pub struct AgentDisk {
     pub id: Option<AgentId>,
     pub frameworks: BTreeMap<FrameworkId, FrameworkInfo>,
     pub tasks: BTreeMap<(FrameworkId, TaskId), mesos_agent::state::AgentTask>,
+    pub executors: BTreeMap<ContainerId, mesos_agent::state::AgentExecutor>,
+    pub operations: BTreeMap<model::UpdateId, model::OperationRecord>,
+    pub resources: Option<mesos_agent::state::OfferedResources>,
+    pub drain: Option<mesos_agent::state::Drain>,
+    pub info: Option<model::AgentInfo>,
+    pub boot_id: Option<String>,
 }
 
 impl AgentDisk {
@@ -60,9 +66,26 @@ impl AgentDisk {
         use mesos_agent::Write;
         match write {
             Write::PutAgentId(id) => self.id = Some(id),
+            Write::DeleteAgentId => self.id = None,
+            Write::PutBootId(id) => self.boot_id = Some(id),
+            Write::PutInfo(info) => self.info = Some(*info),
+            Write::PutResources(resources) => self.resources = Some(*resources),
+            Write::PutDrain(drain) => self.drain = drain,
+            Write::PutExecutor(executor) => {
+                self.executors.insert(executor.container_id.clone(), (*executor).clone());
+            }
+            Write::DeleteExecutor(id) => {
+                self.executors.remove(&id);
+            }
+            Write::PutOperation(operation) => {
+                self.operations.insert(operation.uuid, (*operation).clone());
+            }
+            Write::DeleteOperation(uuid) => {
+                self.operations.remove(&uuid);
+            }
             Write::PutFramework(info) => {
                 if let Some(id) = info.id.clone() {
-                    self.frameworks.insert(id, *info);
+                    self.frameworks.insert(id, (*info).clone());
                 }
             }
             Write::DeleteFramework(id) => {
@@ -82,7 +105,27 @@ impl AgentDisk {
         let id = self.id.clone().map(Record::AgentId);
         let frameworks = self.frameworks.values().cloned().map(|info| Record::Framework(Box::new(info)));
         let tasks = self.tasks.values().cloned().map(|task| Record::Task(std::sync::Arc::new(task)));
-        id.into_iter().chain(frameworks).chain(tasks).collect()
+        let executors =
+            self.executors.values().cloned().map(|executor| Record::Executor(std::sync::Arc::new(executor)));
+        let operations = self
+            .operations
+            .values()
+            .cloned()
+            .map(|operation| Record::Operation(std::sync::Arc::new(operation)));
+        let boot_id = self.boot_id.clone().map(Record::BootId);
+        let info = self.info.clone().map(|info| Record::Info(Box::new(info)));
+        let resources = self.resources.clone().map(|resources| Record::Resources(Box::new(resources)));
+        let drain = self.drain.map(Record::Drain);
+        id.into_iter()
+            .chain(boot_id)
+            .chain(info)
+            .chain(frameworks)
+            .chain(executors)
+            .chain(tasks)
+            .chain(resources)
+            .chain(operations)
+            .chain(drain)
+            .collect()
     }
 }
 

@@ -75,6 +75,7 @@ pub(crate) enum Event {
     AgentTick { agent: usize, life: u64, due: Time },
     ContainerStart { agent: usize, life: u64, id: ContainerId },
     ContainerEnd { agent: usize, id: ContainerId, exit: ContainerExit },
+    VolumeDone { agent: usize, life: u64, uuid: model::UpdateId },
     StartMaster,
     StartMarathon { master_life: u64 },
     StartAgent { agent: usize, life: u64 },
@@ -338,6 +339,11 @@ impl World {
             }
             Event::ContainerStart { agent, life, id } => self.container_start(agent, life, id)?,
             Event::ContainerEnd { agent, id, exit } => self.container_end(agent, id, exit)?,
+            Event::VolumeDone { agent, life, uuid } => {
+                if life == self.agents[agent].life {
+                    self.step_agent(agent, mesos_agent::Input::VolumeDone { uuid })?;
+                }
+            }
             Event::StartMaster => self.start_master()?,
             Event::StartMarathon { master_life } => {
                 if master_life == self.master_life && self.master.is_some() {
@@ -561,9 +567,7 @@ impl World {
             version: "1.7.3".to_owned(),
             capabilities: Vec::new(),
         };
-        let limits = mesos_agent::config::AgentLimits::default();
-        let config =
-            AgentConfig { info, work_dir: "/var/lib/mesos/slave".to_owned(), switch_user: true, limits };
+        let config = AgentConfig { switch_user: true, ..AgentConfig::new(info, "/var/lib/mesos/slave") };
         let rng = Rng::new(self.rng.next_u64());
         let records = node.disk.records();
         let containers = node.recovered();

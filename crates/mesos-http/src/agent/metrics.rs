@@ -5,7 +5,6 @@ use mesos_agent::AgentView;
 use mesos_agent::state::Phase;
 use model::TaskState;
 
-use super::state::allocated;
 use crate::master::check_timeout;
 use crate::reply::{self, Refusal};
 use crate::routes::Call;
@@ -15,7 +14,7 @@ pub(super) fn snapshot(view: &AgentView, call: Call) -> Result<Response, Refusal
     check_timeout(&call)?;
     let mut metrics = Metrics::new();
     system::machine(&mut metrics);
-    system::usage(&mut metrics, "slave", &view.info.resources, &allocated(view));
+    system::usage(&mut metrics, "slave", &view.info.resources, &view.allocated());
     let mut set = |name: &str, value: f64| {
         metrics.insert(format!("slave/{name}"), value);
     };

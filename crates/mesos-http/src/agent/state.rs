@@ -123,7 +123,7 @@ struct Head<'a> {
 impl<'a> Head<'a> {
     fn new(view: &'a AgentView, identity: &'a AgentIdentity, files: &FilesConfig) -> Self {
         let (info, total) = (&view.info, &view.info.resources);
-        let allocated = allocated(view);
+        let allocated = view.allocated();
         Self {
             build: &identity.build,
             start_time: view.started.as_secs_f64(),
@@ -145,15 +145,6 @@ impl<'a> Head<'a> {
             flags: &identity.flags,
         }
     }
-}
-
-/// What tasks that have not ended hold.
-pub(super) fn allocated(view: &AgentView) -> Resources {
-    let mut sum = Resources::new();
-    for task in view.tasks.iter().filter(|task| task.task.phase != Phase::Ended) {
-        sum.add(&task.task.info.resources);
-    }
-    sum
 }
 
 #[derive(Serialize)]
@@ -205,6 +196,7 @@ impl<'a> Executor<'a> {
         let shown = || Task::new(&task.framework_id, &task.info, task.state, &task.statuses, role);
         let (mut tasks, mut queued_tasks, mut completed_tasks) = (Vec::new(), Vec::new(), Vec::new());
         match task.phase {
+            Phase::Queued => queued_tasks.push(queued(&task.info, role)),
             Phase::Launching if task.state == TaskState::Staging => {
                 queued_tasks.push(queued(&task.info, role))
             }
