@@ -1,17 +1,19 @@
 //! The rules of the allocator, written down as plainly as they can be: everything is
 //! computed anew from what is held, at every look. Slow, and easy to believe.
+//!
+//! It is the measure of the incremental allocator: told the same, both must grant the
+//! same. Inverse offers are not in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mesos_master::allocator::{
+    AgentFacts, FILTER_MAX_MS, FILTERS_PER_CLIENT_MAX, FrameworkFacts, Grant, Options,
+    RECOVERY_AGENTS_PERCENT, RECOVERY_WAIT_MS,
+};
 use model::{
     AgentCapability, AgentId, Capability, FrameworkId, MinAllocatable, Quantities, Quantity, QuotaConfig,
-    Resource, ResourceName, ResourceValue, Resources, Rng, Role, Time, Unavailability, Weight,
-};
-
-use super::facts::{
-    AgentFacts, FILTER_MAX_MS, FILTERS_PER_CLIENT_MAX, FrameworkFacts, Grant, InverseGrant, Options,
-    RECOVERY_AGENTS_PERCENT, RECOVERY_WAIT_MS,
+    Resource, ResourceName, ResourceValue, Resources, Rng, Role, Time, Weight,
 };
 
 #[derive(Debug)]
@@ -28,9 +30,6 @@ struct Agent {
     facts: AgentFacts,
     held: BTreeMap<(FrameworkId, Role), Resources>,
     filters: Vec<Filter>,
-    unavailability: Option<Unavailability>,
-    asked: BTreeSet<FrameworkId>,
-    inverse_filters: BTreeMap<FrameworkId, u64>,
 }
 
 impl Agent {
@@ -47,9 +46,9 @@ impl Agent {
     }
 }
 
-/// The allocator.
+/// The allocator as it is meant.
 #[derive(Debug)]
-pub struct Allocator {
+pub struct Reference {
     options: Options,
     seed: u64,
     start: u64,
@@ -65,7 +64,6 @@ pub struct Allocator {
     urgent: BTreeSet<AgentId>,
     wake_all: bool,
     expected: Option<usize>,
-    runs: u64,
 }
 
 fn mix(seed: u64, now: u64, stage: u64, serial: u64) -> u64 {
@@ -153,7 +151,7 @@ fn meets(resources: &Resources, minimum: &MinAllocatable) -> bool {
                 .any(|all| all.iter().all(|(name, quantity)| amount(resources, name) >= quantity.milli())))
 }
 
-impl Allocator {
+impl Reference {
     pub fn new(options: Options, now: Time, mut rng: Rng) -> Self {
         let start = now.as_millis();
         let expected = options.expected_agents;
@@ -172,7 +170,6 @@ impl Allocator {
             urgent: BTreeSet::new(),
             wake_all: false,
             expected,
-            runs: 0,
             options,
         }
     }
@@ -180,15 +177,7 @@ impl Allocator {
     pub fn add_agent(&mut self, id: &AgentId, facts: AgentFacts) {
         self.remove_agent(id);
         self.serial += 1;
-        let agent = Agent {
-            serial: self.serial,
-            facts,
-            held: BTreeMap::new(),
-            filters: Vec::new(),
-            unavailability: None,
-            asked: BTreeSet::new(),
-            inverse_filters: BTreeMap::new(),
-        };
+        let agent = Agent { serial: self.serial, facts, held: BTreeMap::new(), filters: Vec::new() };
         self.agents.insert(id.clone(), agent);
         self.urgent.insert(id.clone());
     }
@@ -258,8 +247,6 @@ impl Allocator {
         self.frameworks.remove(id);
         for agent in self.agents.values_mut() {
             agent.filters.retain(|filter| filter.framework != *id);
-            agent.asked.remove(id);
-            agent.inverse_filters.remove(id);
         }
         self.sweep();
     }
@@ -391,57 +378,6 @@ impl Allocator {
         self.wake_all = true;
     }
 
-    /// The schedule changed: earlier answers are void.
-    pub fn set_unavailability(&mut self, agent: &AgentId, unavailability: Option<Unavailability>) {
-        if let Some(agent) = self.agents.get_mut(agent) {
-            agent.unavailability = unavailability;
-            agent.asked.clear();
-            agent.inverse_filters.clear();
-        }
-    }
-
-    /// Frameworks to be asked to leave agents; each is asked once until it answers.
-    pub fn inverse_offers(&mut self, now: Time) -> Vec<InverseGrant> {
-        let mut grants = Vec::new();
-        for (id, agent) in &mut self.agents {
-            let Some(unavailability) = agent.unavailability.filter(|_| agent.facts.active) else { continue };
-            agent.inverse_filters.retain(|_, until| *until > now.as_millis());
-            let mut holders: BTreeMap<FrameworkId, Resources> = BTreeMap::new();
-            for ((framework, _), held) in &agent.held {
-                holders.entry(framework.clone()).or_default().add(held);
-            }
-            for (framework_id, resources) in holders {
-                let active = self.frameworks.get(&framework_id).is_some_and(|facts| facts.active);
-                if active
-                    && !agent.inverse_filters.contains_key(&framework_id)
-                    && agent.asked.insert(framework_id.clone())
-                {
-                    let agent_id = id.clone();
-                    grants.push(InverseGrant { framework_id, agent_id, resources, unavailability });
-                }
-            }
-        }
-        grants
-    }
-
-    /// Answered, rescinded or timed out. With `filter`: not to be asked again for so long.
-    pub fn answered_inverse(
-        &mut self,
-        now: Time,
-        framework: &FrameworkId,
-        agent: &AgentId,
-        filter: Option<Duration>,
-    ) {
-        let Some(agent) = self.agents.get_mut(agent) else { return };
-        agent.asked.remove(framework);
-        let millis = filter.map_or(0, |filter| u64::try_from(filter.as_millis()).unwrap_or(u64::MAX));
-        if millis > 0 {
-            let second = grid_after(self.start, self.options.interval_ms, now.as_millis()) + 1;
-            let until = (now.as_millis() + millis.min(FILTER_MAX_MS)).max(second);
-            agent.inverse_filters.insert(framework.clone(), until);
-        }
-    }
-
     /// Divides what is free, if a run is due; what it returns counts as held from now on.
     pub fn allocate(&mut self, now: Time) -> Vec<Grant> {
         let now = now.as_millis();
@@ -451,7 +387,6 @@ impl Allocator {
         }
         let urgent = std::mem::take(&mut self.urgent);
         let everywhere = std::mem::take(&mut self.wake_all) || full;
-        self.runs += 1;
         if full {
             self.next_full = grid_after(self.start, self.options.interval_ms, now);
         }
@@ -734,34 +669,14 @@ impl Allocator {
         self.tree_counts.retain(|node, _| roles.iter().any(|role| is_within(role, node)));
     }
 
-    /// When to call [`Self::allocate`] at the latest.
-    pub fn next_wakeup(&self) -> Option<Time> {
-        Some(Time::from_millis(self.next_full))
-    }
-
-    /// How many runs there were.
-    pub fn runs(&self) -> u64 {
-        self.runs
-    }
-
-    /// Why does this framework get no offer from this agent? The deciding reason first.
-    pub fn explain(&self, _framework: &FrameworkId, _agent: &AgentId, _now: Time) -> Vec<String> {
-        Vec::new()
-    }
-
     /// Free resources of an agent: neither used nor offered.
     pub fn available(&self, agent: &AgentId) -> Resources {
         self.agents.get(agent).map_or_else(Resources::new, |agent| agent.free().plus(&agent.shared()))
     }
-
-    /// The first broken invariant, as a sentence.
-    pub fn check_invariants(&self) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 /// The first time after `now` at which a full run is due.
-pub(super) fn grid_after(start: u64, interval: u64, now: u64) -> u64 {
+fn grid_after(start: u64, interval: u64, now: u64) -> u64 {
     let interval = interval.max(1);
     start + (now.saturating_sub(start) / interval + 1) * interval
 }

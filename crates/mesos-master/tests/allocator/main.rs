@@ -1,0 +1,7 @@
+//! The allocator against its contract: scenarios in text, and random clusters against a
+//! plain implementation of the rules.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod random;
+mod reference;
