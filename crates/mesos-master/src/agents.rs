@@ -1,25 +1,66 @@
-//! Agents: registration, the meeting of both sides' lists of tasks, loss.
+//! Agents that come: who is let in, and how both sides' lists are brought together.
+//! How they go is in [`crate::loss`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use model::agent_api::{MasterToAgent, Registration};
-use model::scheduler_api::{SchedulerEvent, TaskRecord};
-use model::{AgentId, AgentInfo, OperationState, Reason, Resources, Role, Source, TaskStatus, Time};
+use model::scheduler_api::TaskRecord;
+use model::{AgentId, AgentInfo, DrainConfig, DrainState, Reason, Role, Source, TaskStatus, Time};
 
-use crate::brain::{AGENT_ID_LENGTH_MAX, ConnId, Deadline, Effect, Master, Out, scalars};
+use crate::brain::{AGENT_ID_LENGTH_MAX, ConnId, Effect, Master, Out, scalars};
 use crate::records::{AdmittedState, Write};
+use crate::snapshot::agent_view;
 use crate::state::{Agent, AgentState, Task};
+use crate::view::OperatorEvent;
+
+/// The oldest version of an agent that is let in.
+const VERSION_MIN: (u64, u64) = (1, 0);
+
+/// Major and minor number of a version such as `1.7.3`.
+fn version_of(text: &str) -> Option<(u64, u64)> {
+    let mut numbers = text.split(['.', '-', '+']);
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
+    Some((major, minor))
+}
 
 /// Why an agent's description cannot be taken.
-fn agent_problem(info: &AgentInfo) -> Option<String> {
-    let id = info.id.as_ref()?.as_str();
-    let unusable =
-        id.is_empty() || id.len() > AGENT_ID_LENGTH_MAX || id.contains(|c: char| c.is_control() || c == '/');
-    unusable.then(|| {
-        format!("agent id {id:?} is not one: 1 to {AGENT_ID_LENGTH_MAX} bytes without slash or control")
-    })
+fn agent_problem(info: &AgentInfo, master_has_domain: bool) -> Option<String> {
+    if let Some(id) = info.id.as_ref().map(AgentId::as_str) {
+        let unusable = id.is_empty()
+            || id.len() > AGENT_ID_LENGTH_MAX
+            || id.contains(|c: char| c.is_control() || c == '/');
+        if unusable {
+            return Some(format!(
+                "agent id {id:?} is not one: 1 to {AGENT_ID_LENGTH_MAX} bytes without slash or control"
+            ));
+        }
+    }
+    let (major, minor) = VERSION_MIN;
+    match version_of(&info.version) {
+        Some(version) if version >= VERSION_MIN => {}
+        Some(_) => {
+            return Some(format!(
+                "the agent's version is {}, the minimum supported one is {major}.{minor}.0; upgrade the agent",
+                info.version
+            ));
+        }
+        None => {
+            return Some(format!(
+                "the agent's version {:?} is none; at least {major}.{minor}.0 is needed",
+                info.version
+            ));
+        }
+    }
+    if let (Some(domain), false) = (&info.domain, master_has_domain) {
+        return Some(format!(
+            "the agent is in fault domain {}/{}, but the master has none configured and cannot tell whether that \
+             is remote; give the masters a domain, or none to the agent",
+            domain.region, domain.zone
+        ));
+    }
+    None
 }
 
 impl Master {
@@ -30,9 +71,13 @@ impl Master {
         registration: Registration,
         out: &mut Out,
     ) {
-        let Registration { mut info, frameworks, executors, tasks, operations, .. } = registration;
-        if let Some(problem) = agent_problem(&info) {
+        let Registration { mut info, frameworks, executors, tasks, operations, drain } = registration;
+        if let Some(problem) = agent_problem(&info, self.config.domain.is_some()) {
             out.effect(Effect::CloseAgent { conn, reason: problem });
+            return;
+        }
+        if self.is_machine_down(&info) {
+            self.refuse_for_maintenance(conn, &info, out);
             return;
         }
         let Some(id) = self.choose_agent_id(&info) else {
@@ -57,16 +102,50 @@ impl Master {
             self.recover_framework(now, framework);
         }
         out.effect(Effect::ToAgent { conn, message: MasterToAgent::Registered { agent_id: id.clone() } });
+        let event_place = out.effects.len();
         self.merge_executors(now, conn, &id, executors, out);
         self.merge_tasks(now, conn, &id, tasks, out);
         self.merge_operations(now, conn, &id, operations, out);
-        self.dirty.insert(id);
+        self.merge_drain(conn, &id, drain, out);
+        if let Some(agent) = self.agents.get(&id) {
+            // It shows what the agent holds, and stands before the events of its tasks.
+            let event = OperatorEvent::AgentAdded(Box::new(agent_view(agent)));
+            out.effects.insert(event_place, Effect::Event(Arc::new(event)));
+        }
+        self.agent_facts_changed(&id);
+    }
+
+    /// The machine is down until an operator brings it up.
+    fn refuse_for_maintenance(&mut self, conn: ConnId, info: &AgentInfo, out: &mut Out) {
+        let reason = "Machine is `DOWN`".to_owned();
+        // One that has an id may still run tasks, which were declared lost.
+        if info.id.is_some() {
+            let message = MasterToAgent::Shutdown { message: reason.clone() };
+            out.effect(Effect::ToAgent { conn, message });
+        }
+        out.effect(Effect::CloseAgent { conn, reason });
+    }
+
+    /// The order to drain may have been missed, or its end.
+    fn merge_drain(&mut self, conn: ConnId, id: &AgentId, told: Option<DrainConfig>, out: &mut Out) {
+        match self.agents.get(id).and_then(|agent| agent.drain) {
+            Some(drain) if drain.state == DrainState::Draining => {
+                self.draining.insert(id.clone());
+                let message = MasterToAgent::Drain { config: drain.config };
+                out.effect(Effect::ToAgent { conn, message });
+            }
+            Some(_) => {}
+            None if told.is_some() => {
+                out.effect(Effect::ToAgent { conn, message: MasterToAgent::Reactivate });
+            }
+            None => {}
+        }
     }
 
     /// The id the agent names, that of the agent at the same address, or a new one;
     /// `None` at the limit.
     pub(crate) fn choose_agent_id(&mut self, info: &AgentInfo) -> Option<AgentId> {
-        let full = self.agents.len() >= self.config.limits.agents_max;
+        let full = self.agents.len().saturating_sub(self.past_agents) >= self.config.limits.agents_max;
         if let Some(id) = &info.id {
             return (!full || self.agents.contains_key(id)).then(|| id.clone());
         }
@@ -102,6 +181,7 @@ impl Master {
             self.counters.agent_registrations += 1;
         }
         self.drop_connection(id, Some(conn), out);
+        self.cancel_loss(id);
         let info = Arc::new(info);
         let agent = self.agents.entry(id.clone()).or_insert_with(|| {
             Agent::new(id.clone(), info.clone(), AgentState::Recovered { deadline: now }, now)
@@ -114,6 +194,9 @@ impl Master {
             );
         if known {
             agent.reregistered = Some(now);
+        }
+        if agent.is_past() {
+            self.past_agents = self.past_agents.saturating_sub(1);
         }
         agent.info = info.clone();
         agent.state = AgentState::Connected { conn };
@@ -219,6 +302,9 @@ impl Master {
         let holds = !record.state.is_terminal();
         self.place_task(id, key.clone(), task, holds);
         if news {
+            if let Some(task) = self.agents.get(id).and_then(|agent| agent.tasks.get(&key)) {
+                out.effect(Effect::Event(Arc::new(OperatorEvent::TaskAdded(task.clone()))));
+            }
             let text = if returned { "Unreachable agent re-registered" } else { "Agent re-registered" };
             let status = TaskStatus {
                 task_id: key.1.clone(),
@@ -239,39 +325,6 @@ impl Master {
                 unreachable_since: None,
             };
             self.forward(&key.0, status, out);
-        }
-    }
-
-    pub(crate) fn agent_closed(&mut self, now: Time, conn: ConnId, out: &mut Out) {
-        let Some(id) = self.agent_conns.get(&conn).cloned() else { return };
-        self.drop_connection(&id, None, out);
-        let deadline = now + Duration::from_millis(self.config.limits.agent_timeout_ms);
-        if let Some(agent) = self.agents.get_mut(&id) {
-            agent.state = AgentState::Disconnected { deadline };
-            self.deadlines.insert((deadline, Deadline::Agent(id)));
-        }
-    }
-
-    /// Writes the loss down first; the frameworks hear of it after.
-    pub(crate) fn agent_unreachable(&mut self, now: Time, id: &AgentId, out: &mut Out) {
-        let Some(agent) = self.agents.get_mut(id) else { return };
-        agent.state = AgentState::Unreachable { since: now };
-        agent.offered = Resources::new();
-        let record = agent.record(AdmittedState::Unreachable { since: now });
-        let hostname = agent.info.hostname.clone();
-        let tasks: Vec<_> = agent.tasks.keys().cloned().collect();
-        out.write(Write::Put(record));
-        self.counters.agents_unreachable += 1;
-        for key in tasks {
-            self.task_unreachable(now, id, &key, &hostname, out);
-        }
-        self.drop_executors(now, id);
-        self.operations_lost(now, id, OperationState::Unreachable, out);
-        let connected: Vec<ConnId> =
-            self.frameworks.values().filter_map(|framework| framework.conn).collect();
-        for conn in connected {
-            let event = SchedulerEvent::Failure { agent_id: id.clone(), executor: None };
-            out.effect(Effect::ToScheduler { conn, event });
         }
     }
 }

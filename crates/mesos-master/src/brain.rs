@@ -12,10 +12,15 @@ use std::time::Duration;
 use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::operator_api::{OperatorCall, OperatorReply};
 use model::scheduler_api::{FrameworkUpdate, FrameworkUpdateReply, SchedulerCall, SchedulerEvent};
-use model::{AgentId, FrameworkId, OfferId, Output, ResourceValue, Resources, Rng, Time};
+use model::{
+    AgentId, DrainState, FrameworkId, OfferId, Output, QuotaConfig, ResourceValue, Resources, Rng, Role,
+    Time, Weight,
+};
 
 use crate::config::MasterConfig;
-use crate::records::{AdmittedState, Record, Write};
+use crate::loss::Gate;
+use crate::maintenance::Maintenance;
+use crate::records::{AdmittedState, AgentRecord, Record, Write};
 use crate::snapshot::Snapshots;
 use crate::state::{Agent, AgentState, CompletedFramework, Framework, OpenInverseOffer, OpenOffer};
 use crate::tracked::Tracked;
@@ -92,6 +97,8 @@ pub enum Effect {
     },
     /// To all who watch.
     Event(Arc<OperatorEvent>),
+    /// The term must end: to go on would do harm.
+    Fail(String),
 }
 
 /// A question that somebody waits at; numbers are never used twice.
@@ -119,6 +126,11 @@ pub(crate) enum Deadline {
     Framework(FrameworkId),
     Offer(OfferId),
     Allocation,
+    /// Agents known from before the term have had their time.
+    Recovery,
+    /// The next agent may be marked unreachable.
+    Gate,
+    RegistryGc,
 }
 
 /// The brain of one term.
@@ -144,7 +156,21 @@ pub struct Master {
     pub(crate) next_framework: u64,
     pub(crate) next_offer: u64,
     pub(crate) snapshots: Snapshots,
+    /// Only those set.
+    pub(crate) weights: Arc<BTreeMap<Role, Weight>>,
+    pub(crate) quotas: Arc<BTreeMap<Role, QuotaConfig>>,
+    pub(crate) maintenance: Maintenance,
+    /// Agents in the state `DRAINING`.
+    pub(crate) draining: BTreeSet<AgentId>,
+    pub(crate) gate: Gate,
+    /// How many of `agents` are unreachable or gone.
+    pub(crate) past_agents: usize,
+    /// How many were admitted when the term began.
+    pub(crate) recovered_at_start: usize,
 }
+
+/// Most records that one look through the registry removes; the next goes on.
+pub(crate) const REGISTRY_GC_STEP_MAX: usize = 10_000;
 
 /// Longest id that an agent may name, in bytes.
 pub const AGENT_ID_LENGTH_MAX: usize = 255;
@@ -177,25 +203,58 @@ impl Master {
             next_framework: 0,
             next_offer: 0,
             snapshots: Snapshots::default(),
+            weights: Arc::default(),
+            quotas: Arc::default(),
+            maintenance: Maintenance::default(),
+            draining: BTreeSet::new(),
+            gate: Gate::default(),
+            past_agents: 0,
+            recovered_at_start: 0,
         };
         let deadline = now + Duration::from_millis(master.config.limits.agent_reregister_timeout_ms);
+        let mut parts = Vec::new();
         for record in records {
-            let Record::Agent(record) = record else { continue };
-            let Some(id) = record.info.id.clone() else { continue };
-            let state = match record.state {
-                AdmittedState::Admitted => {
-                    master.deadlines.insert((deadline, Deadline::Agent(id.clone())));
-                    AgentState::Recovered { deadline }
+            match record {
+                Record::Agent(record) => master.load_agent(*record, deadline),
+                Record::Quota(config) => {
+                    Arc::make_mut(&mut master.quotas).insert(config.role.clone(), *config);
                 }
-                AdmittedState::Unreachable { since } => AgentState::Unreachable { since },
-                AdmittedState::Gone { since } => AgentState::Gone { since },
-            };
-            let mut agent = Agent::new(id.clone(), Arc::new(record.info), state, record.registered);
-            agent.deactivated = record.deactivated;
-            agent.drain = record.drain;
-            master.agents.insert(id, agent);
+                Record::Weight(record) => {
+                    Arc::make_mut(&mut master.weights).insert(record.role, record.weight);
+                }
+                Record::Maintenance(part) => parts.push(*part),
+            }
         }
+        master.maintenance = Maintenance::load(parts);
+        master.deadlines.insert((deadline, Deadline::Recovery));
+        let gc = Duration::from_millis(master.config.limits.registry_gc_interval_ms);
+        master.deadlines.insert((now + gc, Deadline::RegistryGc));
+        let (weights, quotas) = (master.weights.clone(), master.quotas.clone());
+        weights.keys().for_each(|role| master.weight_changed(role));
+        quotas.keys().for_each(|role| master.quota_changed(role));
         master
+    }
+
+    fn load_agent(&mut self, record: AgentRecord, deadline: Time) {
+        let Some(id) = record.info.id.clone() else { return };
+        let state = match record.state {
+            AdmittedState::Admitted => {
+                self.recovered_at_start += 1;
+                AgentState::Recovered { deadline }
+            }
+            AdmittedState::Unreachable { since } => AgentState::Unreachable { since },
+            AdmittedState::Gone { since } => AgentState::Gone { since },
+        };
+        let mut agent = Agent::new(id.clone(), Arc::new(record.info), state, record.registered);
+        agent.deactivated = record.deactivated;
+        agent.drain = record.drain;
+        if agent.is_past() {
+            self.past_agents += 1;
+        }
+        if agent.drain.is_some_and(|drain| drain.state == DrainState::Draining) {
+            self.draining.insert(id.clone());
+        }
+        self.agents.insert(id, agent);
     }
 
     pub fn step(&mut self, now: Time, input: Input) -> Out {
@@ -223,7 +282,9 @@ impl Master {
             } => {
                 self.executor_exited(now, conn, framework_id, executor_id, status, &mut out);
             }
-            Input::Agent { message: AgentToMaster::Unregister, .. } => {}
+            Input::Agent { conn, message: AgentToMaster::Unregister } => {
+                self.unregister_agent(now, conn, &mut out);
+            }
             Input::AgentClosed { conn } => self.agent_closed(now, conn, &mut out),
             Input::Scheduler { conn, call } => self.scheduler_call(now, conn, call, &mut out),
             Input::SchedulerClosed { conn } => self.scheduler_closed(now, conn, &mut out),
@@ -231,9 +292,9 @@ impl Master {
                 let reply = Reply::FrameworkUpdate(FrameworkUpdateReply::Gone);
                 out.effect(Effect::Reply { request, reply });
             }
-            Input::Operator { request, .. } => {
-                let text = "this call is not known to the master".to_owned();
-                out.effect(Effect::Reply { request, reply: Reply::Operator(OperatorReply::Invalid(text)) });
+            Input::Operator { request, call } => {
+                let reply = Reply::Operator(self.operator_call(now, call, &mut out));
+                out.effect(Effect::Reply { request, reply });
             }
             Input::Watch { watch } => {
                 out.effect(Effect::Watching { watch, view: Box::new(self.view(now)) });
@@ -244,6 +305,7 @@ impl Master {
             Input::Tick => {}
         }
         self.fire_deadlines(now, &mut out);
+        self.settle_draining(now, &mut out);
         self.allocate(now, &mut out);
         self.count_effects(&out);
         out
@@ -260,13 +322,11 @@ impl Master {
             match deadline {
                 Deadline::Agent(id) => {
                     let due = match self.agents.get(&id).map(|agent| agent.state) {
-                        Some(AgentState::Disconnected { deadline } | AgentState::Recovered { deadline }) => {
-                            deadline <= now
-                        }
+                        Some(AgentState::Disconnected { deadline }) => deadline <= now,
                         _ => false,
                     };
                     if due {
-                        self.agent_unreachable(now, &id, out);
+                        self.agent_due(now, &id, out);
                     }
                 }
                 Deadline::Framework(id) => {
@@ -280,6 +340,9 @@ impl Master {
                         self.remove_offer(&id, true, out);
                     }
                 }
+                Deadline::Recovery => self.recovery_ends(now, out),
+                Deadline::Gate => self.open_gate(now, out),
+                Deadline::RegistryGc => self.collect_garbage(now, out),
                 Deadline::Allocation => {
                     self.allocation_scheduled = false;
                     let connected = self.agents.values().filter(|agent| agent.conn().is_some());

@@ -59,6 +59,8 @@ pub enum ServiceError {
     Load(#[source] store::ReadError),
     #[error("understanding the master's records")]
     Record(#[source] EnvelopeError),
+    #[error("the master gives its term up: {0}")]
+    GivenUp(String),
 }
 
 #[derive(Default)]
@@ -242,6 +244,7 @@ pub struct Service {
     world: MasterWorld,
     inputs: mpsc::Receiver<Input>,
     clock: Clock,
+    failure: mpsc::Receiver<String>,
 }
 
 impl Service {
@@ -270,13 +273,18 @@ impl Service {
         let streams = Arc::new(Streams::default());
         let next_number = Arc::new(AtomicU64::new(1));
         let handle = Handle { inputs: sender, view: view.clone(), streams: streams.clone(), next_number };
-        let world = MasterWorld { store, term, view, streams };
-        Ok((Self { brain, world, inputs, clock }, handle))
+        let (failed, failure) = mpsc::channel(1);
+        let world = MasterWorld { store, term, view, streams, failed };
+        Ok((Self { brain, world, inputs, clock, failure }, handle))
     }
 
     /// Runs until a commit fails (leadership lost, disk broken) or all handles are gone.
-    pub async fn run(self) -> Result<(), ServiceError> {
-        shell::run(self.brain, self.world, self.inputs, self.clock, Limits::default()).await
+    pub async fn run(mut self) -> Result<(), ServiceError> {
+        let running = shell::run(self.brain, self.world, self.inputs, self.clock, Limits::default());
+        tokio::select! {
+            result = running => result,
+            Some(reason) = self.failure.recv() => Err(ServiceError::GivenUp(reason)),
+        }
     }
 }
 
@@ -308,6 +316,7 @@ struct MasterWorld {
     term: Term,
     view: Arc<ArcSwap<MasterView>>,
     streams: Arc<Streams>,
+    failed: mpsc::Sender<String>,
 }
 
 /// Reads all records of one kind.
@@ -424,6 +433,10 @@ impl World<Master> for MasterWorld {
                     Watch::Asked(_) => true,
                     Watch::Open(events) => events.try_send(event.clone()).is_ok(),
                 });
+            }
+            Effect::Fail(reason) => {
+                // One reason is enough.
+                let _ = self.failed.try_send(reason);
             }
         }
     }

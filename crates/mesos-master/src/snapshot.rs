@@ -68,6 +68,11 @@ impl Master {
             }
         }
         self.settled(&mut view);
+        view.weights = self.weights.clone();
+        view.quotas = self.quotas.clone();
+        view.schedule = self.maintenance.schedule().clone();
+        view.down_machines = self.maintenance.down().clone();
+        view.draining_machines = self.draining_machines();
         snapshots.view = Some(view.clone());
         self.snapshots = snapshots;
         view

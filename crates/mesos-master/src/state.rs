@@ -12,6 +12,7 @@ use model::{
 use crate::brain::ConnId;
 use crate::counters::FrameworkCounters;
 use crate::records::{AdmittedState, AgentRecord, Record};
+use crate::view::InverseOfferAnswer;
 
 /// How reachable an admitted agent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Agent {
     pub drain: Option<DrainInfo>,
     /// It waits for a permit to be marked unreachable.
     pub loss_queued: bool,
+    /// What frameworks said to inverse offers of it.
+    pub inverse_answers: BTreeMap<FrameworkId, InverseOfferAnswer>,
 }
 
 impl Agent {
@@ -78,6 +81,7 @@ impl Agent {
             deactivated: false,
             drain: None,
             loss_queued: false,
+            inverse_answers: BTreeMap::new(),
         }
     }
 
@@ -90,6 +94,16 @@ impl Agent {
             deactivated: self.deactivated,
             drain: self.drain,
         }))
+    }
+
+    /// Connected, or expected to be again soon.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.state, AgentState::Connected { .. } | AgentState::Disconnected { .. })
+    }
+
+    /// Remembered only.
+    pub fn is_past(&self) -> bool {
+        matches!(self.state, AgentState::Unreachable { .. } | AgentState::Gone { .. })
     }
 
     /// Its stream is up and offers may be made of it.

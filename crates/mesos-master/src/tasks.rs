@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use model::agent_api::MasterToAgent;
 use model::scheduler_api::SchedulerEvent;
-use model::{
-    AgentId, Capability, FrameworkId, Reason, Source, StatusUpdate, TaskId, TaskState, TaskStatus, Time,
-};
+use model::{AgentId, FrameworkId, StatusUpdate, TaskId, TaskState, TaskStatus, Time};
 
 use crate::brain::{ConnId, Effect, Master, Out, scalars};
 use crate::state::Task;
@@ -113,65 +111,6 @@ impl Master {
             TaskState::GoneByOperator => counters.tasks_gone_by_operator += 1,
             _ => counters.tasks_lost += 1,
         }
-    }
-
-    pub(crate) fn task_unreachable(
-        &mut self,
-        now: Time,
-        id: &AgentId,
-        key: &(FrameworkId, TaskId),
-        hostname: &str,
-        out: &mut Out,
-    ) {
-        let Some(task) = self.agents.get(id).and_then(|agent| agent.tasks.get(key)).cloned() else { return };
-        if task.state.is_terminal() {
-            self.complete_task(id, key);
-            return;
-        }
-        if task.holds_resources {
-            self.release(id, &task);
-        }
-        if let Some(agent) = self.agents.get_mut(id) {
-            agent.tasks.remove(key);
-        }
-        let aware = self.frameworks.get(&key.0).is_some_and(|f| f.info.can(Capability::PartitionAware));
-        let status = TaskStatus {
-            task_id: key.1.clone(),
-            state: if aware { TaskState::Unreachable } else { TaskState::Lost },
-            timestamp: now,
-            source: Source::Master,
-            reason: Some(Reason::AgentRemoved),
-            message: Some(format!("Agent {hostname} is unreachable: no contact within the agent timeout")),
-            agent_id: Some(id.clone()),
-            uuid: None,
-            container: None,
-            check: None,
-            data: None,
-            executor_id: None,
-            healthy: None,
-            labels: Vec::new(),
-            limitation: None,
-            unreachable_since: None,
-        };
-        self.count_task(&key.0, &status);
-        let mut task = task;
-        {
-            let task = Arc::make_mut(&mut task);
-            task.holds_resources = false;
-            task.state = status.state;
-            task.unacknowledged = None;
-            task.push_status(status.clone());
-            task.forwarded = Some(status.clone());
-        }
-        let limit = self.config.limits.unreachable_tasks_max;
-        if let Some(framework) = self.frameworks.get_mut(&key.0) {
-            framework.tasks.remove(&key.1);
-            framework.unreachable.insert(key.1.clone(), task);
-            while framework.unreachable.len() > limit {
-                framework.unreachable.pop_first();
-            }
-        }
-        self.forward(&key.0, status, out);
     }
 
     /// Moves a task out of the live lists into the framework's history.

@@ -12,11 +12,13 @@ use std::ops::Deref;
 pub(crate) struct Tracked<K, V> {
     map: BTreeMap<K, V>,
     touched: BTreeSet<K>,
+    /// Touched since [`Tracked::take_recent`]; kept only while somebody takes them.
+    recent: Option<BTreeSet<K>>,
 }
 
 impl<K: Ord + Clone, V> Tracked<K, V> {
     pub fn new() -> Self {
-        Self { map: BTreeMap::new(), touched: BTreeSet::new() }
+        Self { map: BTreeMap::new(), touched: BTreeSet::new(), recent: None }
     }
 
     fn touch<Q>(&mut self, key: &Q)
@@ -26,6 +28,16 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
     {
         if !self.touched.contains(key) {
             self.touched.insert(key.to_owned());
+        }
+        if let Some(recent) = &mut self.recent {
+            recent.insert(key.to_owned());
+        }
+    }
+
+    fn note(&mut self, key: &K) {
+        self.touched.insert(key.clone());
+        if let Some(recent) = &mut self.recent {
+            recent.insert(key.clone());
         }
     }
 
@@ -41,12 +53,12 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
     }
 
     pub fn entry(&mut self, key: K) -> Entry<'_, K, V> {
-        self.touched.insert(key.clone());
+        self.note(&key);
         self.map.entry(key)
     }
 
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        self.touched.insert(key.clone());
+        self.note(&key);
         self.map.insert(key, value)
     }
 
@@ -69,6 +81,12 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
 
     pub fn touch_all(&mut self) {
         self.touched.extend(self.map.keys().cloned());
+    }
+
+    /// The keys touched since the last call; none: unknown, for the last call did not
+    /// want to know `more`.
+    pub fn take_recent(&mut self, more: bool) -> Option<BTreeSet<K>> {
+        std::mem::replace(&mut self.recent, more.then(BTreeSet::new))
     }
 
     /// The keys touched since the last time, those of removed entries too.

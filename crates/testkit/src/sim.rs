@@ -496,7 +496,8 @@ impl World {
             // Nobody asks or watches in this world.
             mesos_master::Effect::Reply { .. }
             | mesos_master::Effect::Watching { .. }
-            | mesos_master::Effect::Event(_) => {}
+            | mesos_master::Effect::Event(_)
+            | mesos_master::Effect::Fail(_) => {}
         }
     }
 

@@ -25,7 +25,6 @@ pub(crate) struct Owner {
 }
 
 impl Master {
-    #[expect(dead_code, reason = "its callers come with the ACCEPT of operations")]
     /// Why an operation cannot be carried out on this agent, whoever asks; whether its
     /// resources are there is not looked at. `owner` none: an operator's.
     pub(crate) fn operation_problem(
@@ -38,7 +37,6 @@ impl Master {
         conversion::of(operation).err()
     }
 
-    #[expect(dead_code, reason = "its callers come with the ACCEPT of operations")]
     /// Carries out a checked operation: converts the agent's total, records it as
     /// pending, and orders it. Yields what was consumed and what it became. What is
     /// consumed must not be part of any offer or task: the caller has taken it out.
