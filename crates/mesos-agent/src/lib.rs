@@ -27,6 +27,7 @@ pub mod view;
 pub use brain::{Agent, Effect, ExecutorConn, ExecutorRefusal, Input, Out};
 pub use config::AgentConfig;
 pub use launch::SANDBOX_IN_CONTAINER;
+pub use reconfigure::check as check_start;
 pub use state::{
     ContainerExit, ContainerLaunch, ContainerResize, ExitStatus, LaunchCommand, Record, RecoveredContainer,
     RecoveredState, VolumeChange, VolumeMount, VolumeWork, Write,

@@ -3,10 +3,11 @@
 use model::{AgentInfo, ResourceValue, Resources};
 
 use crate::config::{AgentConfig, ReconfigurationPolicy};
+use crate::operations;
 use crate::state::Record;
 
 /// Refuses a start that would break what the master and the tasks rely on.
-pub(crate) fn check(config: &AgentConfig, records: &[Record]) -> Result<(), String> {
+pub fn check(config: &AgentConfig, records: &[Record]) -> Result<(), String> {
     let known = records.iter().find_map(|record| match record {
         Record::Info(info) => Some(info),
         _ => None,
@@ -16,7 +17,17 @@ pub(crate) fn check(config: &AgentConfig, records: &[Record]) -> Result<(), Stri
         // Nothing runs; a changed machine comes back as a new agent.
         return Ok(());
     }
-    compatible(config.reconfiguration, known, &config.info).map_err(|what| {
+    let checked = compatible(config.reconfiguration, known, &config.info);
+    let converted = records.iter().find_map(|record| match record {
+        Record::Resources(resources) => Some(&resources.converted),
+        _ => None,
+    });
+    let held = converted.map_or(Ok(()), |converted| {
+        operations::apply_converted(&config.info.resources, converted)
+            .map(drop)
+            .map_err(|what| format!("{what}, and is not among its resources any more"))
+    });
+    checked.and(held).map_err(|what| {
         format!(
             "this agent cannot go on as it was: {what}. Start it as before, or drain it, stop it and move its \
              checkpoint file away: it then joins as a new agent"
