@@ -10,15 +10,15 @@ use anyhow::Context;
 use containers::Runtime;
 use link::{Identity, Role as LinkRole};
 use mesos_agent::brain::ConnId;
-use mesos_agent::config::AgentConfig;
+use mesos_agent::config::{AgentConfig, AgentLimits, ReconfigurationPolicy, Recover};
 use mesos_agent::shell::{Handle, Service};
 use mesos_http::{AgentIdentity, Everyone, FilesConfig, agent_router};
 use model::agent_api::MasterToAgent;
-use model::{AgentInfo, Attribute, AttributeValue, Rng, Role};
+use model::{AgentCapability, AgentInfo, Attribute, AttributeValue, Rng, Role};
 use shell::Clock;
 use store::local::LocalHandle;
 
-use crate::cli::AgentArgs;
+use crate::cli::{self, AgentArgs};
 use crate::containers_side::{self, ContainersSide, chain};
 use crate::stream::{self, AGENT_STREAM_PORT, ToMaster};
 use crate::{asked_to_end, detect, seed, sweep};
@@ -27,6 +27,17 @@ use crate::{asked_to_end, detect, seed, sweep};
 pub const AGENT_PORT: u16 = 5051;
 /// The Mesos version whose behaviour is kept.
 pub const MESOS_VERSION: &str = "1.7.3";
+/// What the master may ask of this agent.
+const CAPABILITIES: [AgentCapability; 6] = [
+    AgentCapability::MultiRole,
+    AgentCapability::HierarchicalRole,
+    AgentCapability::ReservationRefinement,
+    AgentCapability::ResizeVolume,
+    AgentCapability::AgentOperationFeedback,
+    AgentCapability::AgentDraining,
+];
+/// For the last word to the master to get out.
+const LAST_WORD_PATIENCE: Duration = Duration::from_millis(500);
 /// Pause between attempts to reach a master.
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
 const RECONNECT_MAX: Duration = Duration::from_secs(3);
@@ -57,12 +68,18 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("listening on {ip}:{AGENT_PORT}; another agent may run here"))?;
     let router = http_router(&args, &handle, &runtime);
-    let sweep = tokio::spawn(sweep::run(handle.clone()));
+    let keep = sweep::Keep {
+        delay: Duration::from_secs(args.gc_delay),
+        headroom: args.gc_disk_headroom.clamp(0.0, 1.0),
+    };
+    let sweep = tokio::spawn(sweep::run(handle.clone(), keep));
+    let leave = tokio::spawn(leave_when_asked(handle.clone()));
     let connect = tokio::spawn(stay_connected(handle.clone(), identity, args.masters.clone()));
     let result = tokio::select! {
         result = service.run() => result.context("running the agent"),
         message = handle.stopped() => {
             tracing::info!(message, "the agent stops");
+            tokio::time::sleep(LAST_WORD_PATIENCE).await;
             Ok(())
         }
         message = handle.refused() => Err(anyhow::anyhow!("the master refuses this agent: {message}")),
@@ -70,6 +87,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         result = asked_to_end() => result,
     };
     connect.abort();
+    leave.abort();
     sweep.abort();
     follow.abort();
     result
@@ -110,10 +128,47 @@ fn agent_config(args: &AgentArgs, root: bool) -> anyhow::Result<AgentConfig> {
         attributes,
         domain: None,
         version: MESOS_VERSION.to_owned(),
-        capabilities: Vec::new(),
+        capabilities: CAPABILITIES.to_vec(),
     };
     let work_dir = args.node.data_dir.join("slave").display().to_string();
-    Ok(AgentConfig { switch_user: root, boot_id: boot_id(), ..AgentConfig::new(info, work_dir) })
+    let ms = |seconds: u64| seconds.saturating_mul(1_000);
+    let limits = AgentLimits {
+        executor_registration_timeout_ms: ms(args.executor_registration_timeout),
+        executor_reregistration_timeout_ms: ms(args.executor_reregistration_timeout),
+        executor_shutdown_grace_ms: ms(args.executor_shutdown_grace_period),
+        recovery_timeout_ms: ms(args.recovery_timeout),
+        ..AgentLimits::default()
+    };
+    let reconfiguration = match args.reconfiguration_policy {
+        cli::ReconfigurationPolicy::Equal => ReconfigurationPolicy::Equal,
+        cli::ReconfigurationPolicy::Additive => ReconfigurationPolicy::Additive,
+    };
+    let recover = match args.recover {
+        cli::Recover::Reconnect => Recover::Reconnect,
+        cli::Recover::Cleanup => Recover::Cleanup,
+    };
+    Ok(AgentConfig {
+        switch_user: root,
+        boot_id: boot_id(),
+        reconfiguration,
+        recover,
+        limits,
+        ..AgentConfig::new(info, work_dir)
+    })
+}
+
+/// SIGUSR1: the agent leaves the cluster for good.
+async fn leave_when_asked(handle: Handle) {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::user_defined1()) {
+        Ok(mut leave) => {
+            while leave.recv().await.is_some() {
+                tracing::info!("asked to leave the cluster: ending all tasks");
+                handle.unregister().await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "SIGUSR1 will not be heard"),
+    }
 }
 
 /// Another one after every start of the machine.

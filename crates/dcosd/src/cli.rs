@@ -96,6 +96,43 @@ pub struct AgentArgs {
     /// Registry of image names without one; file:///dir is a directory of OCI layouts.
     #[arg(long, default_value = "registry-1.docker.io")]
     pub docker_registry: String,
+    /// What a start does with what ran before: go on with it, or end it all, forget
+    /// the agent's id and stop.
+    #[arg(long, value_enum, default_value = "reconnect")]
+    pub recover: Recover,
+    /// Which changes of resources and attributes a restart accepts: none, or more of them.
+    #[arg(long, value_enum, default_value = "additive")]
+    pub reconfiguration_policy: ReconfigurationPolicy,
+    /// Seconds that an executor may take from its order to its subscription, images included.
+    #[arg(long, default_value_t = 600)]
+    pub executor_registration_timeout: u64,
+    /// Seconds that an executor has to come back after a restart of the agent.
+    #[arg(long, default_value_t = 10)]
+    pub executor_reregistration_timeout: u64,
+    /// Seconds from SHUTDOWN to the end by force, for executors that name none.
+    #[arg(long, default_value_t = 5)]
+    pub executor_shutdown_grace_period: u64,
+    /// Seconds that executors wait for an agent that is away.
+    #[arg(long, default_value_t = 86_400)]
+    pub recovery_timeout: u64,
+    /// Seconds that sandboxes of ended tasks stay; less as the disk fills.
+    #[arg(long, default_value_t = 172_800)]
+    pub gc_delay: u64,
+    /// Part of the disk, from 0 to 1, that is to stay free.
+    #[arg(long, default_value_t = 0.1)]
+    pub gc_disk_headroom: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Recover {
+    Reconnect,
+    Cleanup,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReconfigurationPolicy {
+    Equal,
+    Additive,
 }
 
 #[derive(Debug, Clone, Args)]

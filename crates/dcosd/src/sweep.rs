@@ -1,4 +1,5 @@
-//! Removes the sandboxes of ended tasks, later or sooner as the disk fills.
+//! Removes the sandboxes of ended tasks and executors, later or sooner as the disk
+//! fills; nested ones also while their executor runs.
 //!
 //! Rule: `apache/mesos` `src/slave/slave.cpp`, garbage collection: a sandbox may
 //! stay for `delay × max(0, 1 − headroom − disk usage)` after its last change.
@@ -9,27 +10,38 @@ use std::time::{Duration, SystemTime};
 
 use mesos_agent::shell::Handle;
 
-/// Longest stay of a sandbox, as DC/OS sets it.
-const DELAY: Duration = Duration::from_secs(2 * 24 * 3_600);
 /// Shortest stay, however full the disk: a sandbox just made may not be known yet.
 const STAY_MIN: Duration = Duration::from_secs(300);
-/// Part of the disk that is to stay free.
-const HEADROOM: f64 = 0.1;
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long a sandbox may stay when this part of the disk (0 to 1) is used.
-fn stay(usage: f64) -> Duration {
-    DELAY.mul_f64((1.0 - HEADROOM - usage).clamp(0.0, 1.0)).max(STAY_MIN)
+/// How long sandboxes are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// Longest stay.
+    pub delay: Duration,
+    /// Part of the disk that is to stay free.
+    pub headroom: f64,
+}
+
+impl Keep {
+    /// How long a sandbox may stay when this part of the disk (0 to 1) is used.
+    fn stay(self, usage: f64) -> Duration {
+        // A shorter delay is meant.
+        let least = STAY_MIN.min(self.delay);
+        self.delay.mul_f64((1.0 - self.headroom - usage).clamp(0.0, 1.0)).max(least)
+    }
 }
 
 /// Sweeps for ever.
-pub async fn run(handle: Handle) {
+pub async fn run(handle: Handle, keep: Keep) {
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(INTERVAL.min(keep.delay.max(Duration::from_secs(1)))).await;
         let view = handle.view();
-        let live: BTreeSet<PathBuf> = view.tasks.iter().map(|task| PathBuf::from(&task.directory)).collect();
+        let tasks = view.tasks.iter().map(|task| &task.directory);
+        let executors = view.executors.iter().map(|executor| &executor.directory);
+        let live: BTreeSet<PathBuf> = tasks.chain(executors).map(PathBuf::from).collect();
         let root = PathBuf::from(&view.work_dir);
-        let swept = tokio::task::spawn_blocking(move || sweep(&root, &live, SystemTime::now())).await;
+        let swept = tokio::task::spawn_blocking(move || sweep(&root, &live, keep, SystemTime::now())).await;
         match swept {
             Ok(Ok(0)) | Err(_) => {}
             Ok(Ok(count)) => tracing::info!(count, "removed sandboxes of ended tasks"),
@@ -38,15 +50,18 @@ pub async fn run(handle: Handle) {
     }
 }
 
-fn sweep(root: &Path, live: &BTreeSet<PathBuf>, now: SystemTime) -> std::io::Result<usize> {
+fn sweep(root: &Path, live: &BTreeSet<PathBuf>, keep: Keep, now: SystemTime) -> std::io::Result<usize> {
     if !root.exists() {
         return Ok(0);
     }
     let stat = rustix::fs::statvfs(root)?;
     let free = if stat.f_blocks == 0 { 1.0 } else { stat.f_bavail as f64 / stat.f_blocks as f64 };
-    let stay = stay(1.0 - free);
+    let stay = keep.stay(1.0 - free);
     let mut count = 0;
-    for run in runs(root)? {
+    let runs = runs(root)?;
+    let nested = runs.iter().filter(|run| live.contains(*run));
+    let nested: Vec<PathBuf> = nested.flat_map(|run| nested_of(run)).collect();
+    for run in runs.into_iter().chain(nested) {
         if live.contains(&run) {
             continue;
         }
@@ -73,6 +88,11 @@ fn old(run: &Path, stay: Duration, now: SystemTime) -> std::io::Result<bool> {
         newest = newest.max(entry?.metadata()?.modified()?);
     }
     Ok(now.duration_since(newest).unwrap_or_default() > stay)
+}
+
+/// Sandboxes within that of a live run; none in most.
+fn nested_of(run: &Path) -> Vec<PathBuf> {
+    subdirectories(&run.join("containers")).unwrap_or_default()
 }
 
 /// All run directories: `slaves/*/frameworks/*/executors/*/runs/*` without links.
@@ -129,15 +149,19 @@ fn prune(root: &Path, run: &Path) {
 mod tests {
     use super::*;
 
+    const KEEP: Keep = Keep { delay: Duration::from_secs(2 * 24 * 3_600), headroom: 0.1 };
+
     #[test]
-    fn a_full_disk_shortens_the_stay() {
-        assert!(stay(0.0) > Duration::from_secs(40 * 3_600));
-        assert!(stay(0.5) < stay(0.2));
-        assert_eq!(stay(0.95), STAY_MIN);
+    fn ks_41_a_full_disk_shortens_the_stay() {
+        assert!(KEEP.stay(0.0) > Duration::from_secs(40 * 3_600));
+        assert!(KEEP.stay(0.5) < KEEP.stay(0.2));
+        assert_eq!(KEEP.stay(0.95), STAY_MIN);
+        let short = Keep { delay: Duration::from_secs(2), ..KEEP };
+        assert_eq!(short.stay(0.95), Duration::from_secs(2));
     }
 
     #[test]
-    fn only_old_sandboxes_of_ended_tasks_go() {
+    fn ks_41_only_old_sandboxes_of_what_ended_go() {
         let dir = tempfile::tempdir().unwrap();
         let run =
             |name: &str| dir.path().join(format!("slaves/S0/frameworks/F/executors/{name}/runs/c-{name}"));
@@ -147,11 +171,16 @@ mod tests {
             let latest = run(name).with_file_name("latest");
             std::os::unix::fs::symlink(format!("c-{name}"), latest).unwrap();
         }
-        let live = BTreeSet::from([run("live")]);
-        assert_eq!(sweep(dir.path(), &live, SystemTime::now()).unwrap(), 0);
-        let later = SystemTime::now() + DELAY + Duration::from_secs(1);
-        assert_eq!(sweep(dir.path(), &live, later).unwrap(), 1);
+        let nested = |name: &str| run("live").join("containers").join(name);
+        for name in ["runs", "done"] {
+            std::fs::create_dir_all(nested(name)).unwrap();
+        }
+        let live = BTreeSet::from([run("live"), nested("runs")]);
+        assert_eq!(sweep(dir.path(), &live, KEEP, SystemTime::now()).unwrap(), 0);
+        let later = SystemTime::now() + KEEP.delay + Duration::from_secs(1);
+        assert_eq!(sweep(dir.path(), &live, KEEP, later).unwrap(), 2);
         assert!(run("live").exists() && !run("ended").exists());
+        assert!(nested("runs").exists() && !nested("done").exists());
         assert!(!dir.path().join("slaves/S0/frameworks/F/executors/ended").exists());
     }
 }

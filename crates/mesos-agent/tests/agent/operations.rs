@@ -69,12 +69,12 @@ fn ks_13_a_reservation_survives_restarts() {
     let mut bench = Bench::registered();
     let mine = reserved(scalar("cpus", 2), "eng");
     is(bench.master(record(1, reserve(mine.clone()))), "operation OPERATION_FINISHED");
-    assert_eq!(bench.operations[0].1.converted, bag(&[mine.clone()]));
+    assert_eq!(bench.operations[0].1.converted, bag(std::slice::from_ref(&mine)));
     assert!(total(&bench).contains(&bag(&[mine.clone(), scalar("cpus", 6)])));
     bench.restart();
     bench.recovered(&[]);
     bench.connect();
-    assert!(bench.registration.as_ref().unwrap().info.resources.contains(&bag(&[mine.clone()])));
+    assert!(bench.registration.as_ref().unwrap().info.resources.contains(&bag(std::slice::from_ref(&mine))));
     // A refined one is given back level by level.
     let refined = reserved(mine.clone(), "eng/web");
     is(bench.master(record(2, reserve(refined.clone()))), "operation OPERATION_FINISHED");
@@ -130,7 +130,7 @@ fn ks_14_17_volumes_are_made_kept_and_removed() {
     bench.master(record(1, reserve(reserved(scalar("disk", 100), "eng"))));
     let data = volume(100, "data", "data");
     is(
-        bench.master(record(2, ResourceOperation::Create { volumes: bag(&[data.clone()]) })),
+        bench.master(record(2, ResourceOperation::Create { volumes: bag(std::slice::from_ref(&data)) })),
         "volume Make /w/volumes/roles/eng/data | operation OPERATION_FINISHED",
     );
     // Not done before the crash: ordered again, by the same number.
@@ -150,7 +150,7 @@ fn ks_14_17_volumes_are_made_kept_and_removed() {
     );
     bench.started("c1", 11);
     bench.exited("c1", crate::support::code(0));
-    assert!(total(&bench).contains(&bag(&[data.clone()])), "it outlives its task");
+    assert!(total(&bench).contains(&bag(std::slice::from_ref(&data))), "it outlives its task");
     is(
         bench.master(record(3, ResourceOperation::Destroy { volumes: bag(&[data]) })),
         "volume Remove /w/volumes/roles/eng/data | operation OPERATION_FINISHED",
@@ -216,7 +216,7 @@ fn ks_18_a_shared_volume_is_nobodys_own() {
     bench.master(record(1, reserve(reserved(scalar("disk", 100), "eng"))));
     let shared = Resource { shared: 1, ..volume(100, "data", "data") };
     is(
-        bench.master(record(2, ResourceOperation::Create { volumes: bag(&[shared.clone()]) })),
+        bench.master(record(2, ResourceOperation::Create { volumes: bag(std::slice::from_ref(&shared)) })),
         "volume Make /w/volumes/roles/eng/data | operation OPERATION_FINISHED",
     );
     for id in ["t1", "t2"] {
@@ -234,7 +234,7 @@ fn volumes_grow_and_shrink() {
     let mut bench = Bench::registered();
     bench.master(record(1, reserve(reserved(scalar("disk", 100), "eng"))));
     let data = volume(60, "data", "data");
-    bench.master(record(2, ResourceOperation::Create { volumes: bag(&[data.clone()]) }));
+    bench.master(record(2, ResourceOperation::Create { volumes: bag(std::slice::from_ref(&data)) }));
     let grow = ResourceOperation::GrowVolume { volume: data, addition: reserved(scalar("disk", 40), "eng") };
     is(bench.master(record(3, grow)), "operation OPERATION_FINISHED");
     assert!(total(&bench).contains(&bag(&[volume(100, "data", "data")])));
