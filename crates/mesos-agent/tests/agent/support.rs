@@ -255,7 +255,7 @@ impl Bench {
     }
 
     pub fn subscribe(&mut self, conn: u64, tasks: &[&str], updates: Vec<TaskStatus>) -> Vec<String> {
-        let unacknowledged_tasks = tasks.iter().map(|id| TaskId::new(id)).collect();
+        let unacknowledged_tasks = tasks.iter().map(TaskId::new).collect();
         self.call(conn, ExecutorCall::Subscribe { unacknowledged_tasks, unacknowledged_updates: updates })
     }
 
@@ -343,7 +343,7 @@ impl Bench {
 
     fn line(&mut self, effect: Effect) -> String {
         match effect {
-            Effect::ToMaster { message, .. } => self.to_master(message),
+            Effect::ToMaster { message, .. } => self.message_line(message),
             Effect::ExecutorReply { conn, result: Ok(()) } => format!("reply {} ok", conn.0),
             Effect::ExecutorReply { conn, result: Err(refusal) } => format!("reply {} {refusal}", conn.0),
             Effect::ToExecutor { conn, event } => {
@@ -374,7 +374,7 @@ impl Bench {
         }
     }
 
-    fn to_master(&mut self, message: AgentToMaster) -> String {
+    fn message_line(&mut self, message: AgentToMaster) -> String {
         match message {
             AgentToMaster::Register(registration) => {
                 self.registration = Some(*registration);
