@@ -13,6 +13,7 @@ use admin_router::{AdminRouter, AgentAddress, Leader, Resolver, Upstream};
 use agent_protocol::{AgentFrame, MasterFrame};
 use anyhow::{Context, bail};
 use arc_swap::ArcSwapOption;
+use axum::serve::ListenerExt as _;
 use link::{CloseCode, CloseReason, Identity, Listener, Role as LinkRole};
 use marathon::shell::SchedulerLink;
 use mesos_http::{BuildInfo, Everyone, Leadership, MasterIdentity, master_router};
@@ -95,16 +96,19 @@ pub async fn run(args: MasterArgs) -> anyhow::Result<()> {
     .context("listening for agents")?;
     let mesos = bind(ip, MESOS_PORT).await?;
     let marathon = bind(ip, MARATHON_PORT).await?;
+    // One for both ways in: a framework may subscribe by one and call by the other.
+    let mesos_routes = mesos_router(&node);
     let door_config =
         admin_router::Config { ip, http_port, facts: facts(&node)?, ..admin_router::Config::default() };
-    let door = AdminRouter::new(door_config, Arc::new(Door { node: node.clone() }));
+    let door =
+        AdminRouter::new(door_config, Arc::new(Door { node: node.clone(), mesos: mesos_routes.clone() }));
     let door = door.listen().await.context("opening Admin Router")?;
     tracing::info!(address = %door.local_addr(), "Admin Router listens");
 
     tokio::select! {
         result = lead(&node) => result,
         result = accept_agents(&node, listener) => result,
-        result = axum::serve(mesos, mesos_router(&node)) => result.context("serving Mesos"),
+        result = axum::serve(mesos.tap_io(at_once), mesos_routes) => result.context("serving Mesos"),
         result = axum::serve(marathon, marathon_fallback(&node)) => result.context("serving Marathon"),
         () = door.serve(std::future::pending()) => Ok(()),
         result = asked_to_end() => result,
@@ -317,6 +321,13 @@ async fn follow_agent(node: &Node, conn: link::Conn<MasterFrame, AgentFrame>) {
 
 // ---- endpoints
 
+/// Events are small and must not wait for each other.
+fn at_once(stream: &mut tokio::net::TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection without TCP_NODELAY");
+    }
+}
+
 fn mesos_router(node: &Arc<Node>) -> axum::Router {
     let identity = MasterIdentity {
         build: build_info(),
@@ -359,6 +370,7 @@ fn marathon_fallback(node: &Arc<Node>) -> axum::Router {
 
 struct Door {
     node: Arc<Node>,
+    mesos: axum::Router,
 }
 
 impl Resolver for Door {
@@ -372,7 +384,7 @@ impl Resolver for Door {
     }
 
     fn mesos(&self) -> Option<Upstream> {
-        Some(Upstream::Service(mesos_router(&self.node)))
+        Some(Upstream::Service(self.mesos.clone()))
     }
 
     fn marathon(&self) -> Option<Upstream> {

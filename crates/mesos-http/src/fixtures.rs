@@ -24,7 +24,7 @@ use model::{
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::{Answer, BuildInfo, Leadership, LeadingMaster, Watch};
+use crate::{Answer, BuildInfo, Leadership, LeadingMaster, SchedulerEnds, Watch};
 
 pub(crate) fn build() -> BuildInfo {
     BuildInfo {
@@ -341,6 +341,10 @@ impl LeadingMaster for Still {
 
     fn watch(&self) -> Answer<'_, Option<Watch>> {
         Box::pin(async { None })
+    }
+
+    fn scheduler(&self) -> Option<SchedulerEnds> {
+        None
     }
 }
 

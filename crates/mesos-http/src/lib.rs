@@ -16,26 +16,31 @@
 pub mod access;
 pub mod agent;
 mod build;
+mod call_body;
 #[allow(dead_code, unused_imports, reason = "the APIs that use the rest are on their way")]
 pub(crate) mod convert;
 mod duration;
+mod event_stream;
 mod files;
 mod leader;
 pub mod master;
 mod query;
 mod reply;
 mod routes;
+mod scheduler;
 mod stream;
 mod system;
 mod wire;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod raw_http;
 
 pub use access::{Access, Action, Authorizer, Everyone};
 pub use agent::{AgentIdentity, ContainerStatistics, agent_router};
 pub use build::BuildInfo;
 pub use files::FilesConfig;
-pub use leader::{Answer, Leadership, LeadingMaster, Watch};
+pub use leader::{Answer, Leadership, LeadingMaster, SchedulerEnds, Watch};
 pub use master::{MasterIdentity, master_router};
 pub use routes::Route;

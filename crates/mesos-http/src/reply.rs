@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
+use mesos_proto::media::{self, MediaError};
 use serde::Serialize;
 
 use crate::stream::{JsonBody, Part};
@@ -24,6 +25,16 @@ impl Refusal {
     /// 403 says nothing more, as in the original.
     pub fn forbidden() -> Self {
         Self { status: StatusCode::FORBIDDEN, message: String::new() }
+    }
+
+    /// A format that is not spoken, or none at all.
+    pub fn media(error: MediaError) -> Self {
+        let status = match error.refusal() {
+            media::Refusal::BadRequest => StatusCode::BAD_REQUEST,
+            media::Refusal::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            media::Refusal::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+        };
+        Self { status, message: error.to_string() }
     }
 
     pub fn not_found() -> Self {

@@ -135,6 +135,11 @@ impl SchedulerCaller {
         }
     }
 
+    /// Resolves when the term is over: nobody listens any more.
+    pub async fn ended(&self) {
+        self.inputs.closed().await;
+    }
+
     /// Ends its events too.
     pub async fn close(self) {
         lock(&self.streams.schedulers).remove(&self.conn);

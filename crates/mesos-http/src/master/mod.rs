@@ -31,6 +31,7 @@ use crate::files::{self, Files, Operation};
 use crate::leader::Leadership;
 use crate::reply::{self, Refusal};
 use crate::routes::{self, Call, Route};
+use crate::scheduler::{self, legacy};
 use crate::stream::Part;
 
 /// What does not change while this process runs.
@@ -61,9 +62,13 @@ pub enum Endpoint {
     Roles,
     Metrics,
     Files(Operation),
+    Scheduler,
+    /// The older protocol, which is not spoken.
+    Libprocess,
 }
 
 const GET: &[&str] = &["GET"];
+const POST: &[&str] = &["POST"];
 
 macro_rules! route {
     ($path:literal, $access:expr, $endpoint:expr) => {
@@ -102,12 +107,27 @@ pub const ROUTES: &[Route<Endpoint>] = &[
     route!("/files/read", &["/files/read.json"], Access::Files, Endpoint::Files(Operation::Read)),
     route!("/files/download", &["/files/download.json"], Access::Files, Endpoint::Files(Operation::Download)),
     route!("/files/debug", &["/files/debug.json"], Access::Endpoint, Endpoint::Files(Operation::Debug)),
+    Route {
+        path: "/api/v1/scheduler",
+        aliases: &["/master/api/v1/scheduler"],
+        methods: POST,
+        access: Access::Calls,
+        endpoint: Endpoint::Scheduler,
+    },
+    Route {
+        path: "/mesos.scheduler.Call",
+        aliases: legacy::PATHS,
+        methods: POST,
+        access: Access::Open,
+        endpoint: Endpoint::Libprocess,
+    },
 ];
 
 struct Served {
     leadership: Box<dyn Fn() -> Leadership + Send + Sync>,
     identity: MasterIdentity,
     files: Files,
+    sessions: Arc<scheduler::Sessions>,
 }
 
 /// The endpoints of one master of several.
@@ -115,7 +135,12 @@ pub fn master_router(
     leadership: impl Fn() -> Leadership + Send + Sync + 'static,
     identity: MasterIdentity,
 ) -> Router {
-    let served = Served { leadership: Box::new(leadership), identity, files: Files::new() };
+    let served = Served {
+        leadership: Box::new(leadership),
+        identity,
+        files: Files::new(),
+        sessions: Default::default(),
+    };
     routes::router(ROUTES, Arc::new(served), serve)
 }
 
@@ -130,6 +155,7 @@ async fn serve(
         Endpoint::Version => return Ok(reply::json(&served.identity.build, call.callback)),
         Endpoint::Redirect => return redirect_to_leader(&served),
         Endpoint::RedirectLoop => return Err(Refusal::not_found()),
+        Endpoint::Libprocess => return Ok(legacy::refuse(&call)),
         Endpoint::Flags | Endpoint::Metrics | Endpoint::Files(_)
             if !caller.may_enter(route.access, &call.path) =>
         {
@@ -162,6 +188,9 @@ async fn serve(
     if !caller.may_enter(route.access, &call.path) {
         return Err(Refusal::forbidden());
     }
+    if route.endpoint == Endpoint::Scheduler {
+        return scheduler::serve(&served.sessions, master, &caller, call).await;
+    }
     let parts = cluster(route.endpoint, &master.view(), &served.identity, &call)?;
     Ok(reply::stream(parts, call.callback))
 }
@@ -187,6 +216,8 @@ fn cluster(
         | Endpoint::Redirect
         | Endpoint::RedirectLoop
         | Endpoint::Metrics
+        | Endpoint::Scheduler
+        | Endpoint::Libprocess
         | Endpoint::Files(_) => return Err(Refusal::not_found()),
     })
 }

@@ -71,18 +71,29 @@ fn concrete(path: &str) -> String {
 async fn the_table_is_what_is_served() {
     let router = leader();
     let mut seen = BTreeSet::new();
+    let mut methods: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for route in ROUTES {
         for path in route.paths() {
-            assert!(seen.insert(path), "{path} is twice in the table");
-            let loop_guard = path.ends_with("{*rest}");
-            let status = send(&router, "GET", &concrete(path)).await.status().as_u16();
-            assert_eq!(status == 404, loop_guard, "{path} answers {status}");
-            let refused = send(&router, "DELETE", &concrete(path)).await;
-            assert_eq!(refused.status(), 405, "{path}");
-            assert_eq!(refused.headers()["allow"], "GET");
-            let text = String::from_utf8(body(refused).await).unwrap();
-            assert_eq!(text, "405 Method Not Allowed. Expecting one of { 'GET' }, but received 'DELETE'.");
+            for method in route.methods {
+                assert!(seen.insert((path, *method)), "{method} {path} is twice in the table");
+                methods.entry(path).or_default().push(method);
+                let loop_guard = path.ends_with("{*rest}");
+                let status = send(&router, method, &concrete(path)).await.status().as_u16();
+                assert_eq!(status == 404, loop_guard, "{method} {path} answers {status}");
+                assert_ne!(status, 405, "{method} {path}");
+            }
         }
+    }
+    for (path, methods) in methods {
+        let refused = send(&router, "PATCH", &concrete(path)).await;
+        assert_eq!(refused.status(), 405, "{path}");
+        assert_eq!(refused.headers()["allow"], methods.join(", "), "{path}");
+        let text = String::from_utf8(body(refused).await).unwrap();
+        let expected = format!(
+            "405 Method Not Allowed. Expecting one of {{ '{}' }}, but received 'PATCH'.",
+            methods.join("', '")
+        );
+        assert_eq!(text, expected, "{path}");
     }
     for path in ["/", "/nothing", "/state/x", "/master", "/api/v1"] {
         assert_eq!(send(&router, "GET", path).await.status(), 404, "{path}");
@@ -370,19 +381,24 @@ async fn those_who_do_not_lead() {
     for route in ROUTES {
         for path in route.paths().map(concrete) {
             let uri = format!("{path}?path=%2Fx");
-            let response = send(&follower, "GET", &uri).await;
+            let method = route.methods[0];
+            let response = send(&follower, method, &uri).await;
             let status = response.status().as_u16();
-            let own = ["/health", "/version", "/flags", "/metrics/", "/files/"];
+            let own = ["/health", "/version", "/flags", "/metrics/", "/files/", "/mesos."];
             if own.iter().any(|own| path.trim_start_matches("/master").starts_with(own)) {
                 assert_ne!(status, 307, "{path}");
-                assert_ne!(send(&leaderless, "GET", &uri).await.status(), 503, "{path}");
+                assert_ne!(send(&leaderless, method, &uri).await.status(), 503, "{path}");
             } else if path.ends_with("redirect/x") {
                 assert_eq!(status, 404, "{path}");
             } else {
                 let location = response.headers()["location"].to_str().unwrap();
                 let expected = if path.ends_with("redirect") { "" } else { &uri };
                 assert_eq!((status, location), (307, format!("//10.0.0.101:5050{expected}").as_str()));
-                assert_eq!(refused(&leaderless, &uri, 503).await, "No leader elected");
+                let leaderless = send(&leaderless, method, &uri).await;
+                assert_eq!(
+                    (leaderless.status().as_u16(), body(leaderless).await.as_slice()),
+                    (503, &b"No leader elected"[..])
+                );
             }
         }
     }
