@@ -59,7 +59,7 @@ impl Master {
         let mut candidates: Vec<Candidate> = std::mem::take(&mut self.dirty)
             .into_iter()
             .filter_map(|id| self.agents.get(&id))
-            .filter(|agent| agent.conn().is_some())
+            .filter(|agent| agent.active())
             .map(|agent| Candidate { agent_id: agent.id.clone(), free: agent.free() })
             .filter(|candidate| !candidate.free.is_empty())
             .collect();
