@@ -37,8 +37,19 @@ const MARATHON_PORT: u16 = 8080;
 const CALLS_MAX: usize = 65_536;
 /// Written at the start of every term.
 const BARRIER_KEY: &str = "term";
-/// Pause before a failed term is followed by the next.
+/// Pause before a term is followed by the next; doubled for each that fails at once.
 const TERM_PAUSE: Duration = Duration::from_millis(100);
+const TERM_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A term that lasted so long did run.
+const TERM_RAN: Duration = Duration::from_secs(5);
+/// What helps when records cannot be loaded; waiting does not.
+const UNREADABLE: &str = "if a record cannot be read, start the version that wrote it or restore the store from a \
+                          backup; in a development cluster, `dcosd dev up --fresh` begins anew";
+
+/// The pause after a term that lasted so long, by the pause before it.
+fn pause_after(ran: Duration, before: Duration) -> Duration {
+    if ran >= TERM_RAN { TERM_PAUSE } else { (before * 2).clamp(TERM_PAUSE, TERM_PAUSE_MAX) }
+}
 
 /// The brains of the present term, for everyone who asks.
 struct TermHandles {
@@ -149,21 +160,31 @@ fn facts(node: &Node) -> anyhow::Result<admin_router::ClusterFacts> {
 /// Runs one term after the other while this node leads.
 async fn lead(node: &Arc<Node>) -> anyhow::Result<()> {
     let mut leadership = node.store.leadership();
+    let mut pause = Duration::ZERO;
     loop {
         let term = {
             let now = leadership.wait_for(|now| now.is_me).await.context("the store has ended")?;
             now.term
         };
         tracing::info!(term = term.0, "this master leads");
+        let started = tokio::time::Instant::now();
         let result = run_term(node, term, leadership.clone()).await;
         node.term.store(None);
-        match result {
-            Ok(()) => tracing::info!(term = term.0, "the term is over"),
-            Err(error) => {
-                tracing::error!(term = term.0, error = format!("{error:#}"), "the term failed; loading anew")
+        let ran = started.elapsed();
+        pause = match result {
+            Ok(()) => {
+                tracing::info!(term = term.0, "the term is over");
+                TERM_PAUSE
             }
-        }
-        tokio::time::sleep(TERM_PAUSE).await;
+            Err(error) => {
+                let pause = pause_after(ran, pause);
+                let again_in_ms = pause.as_millis();
+                let error = format!("{error:#}");
+                tracing::error!(term = term.0, error, again_in_ms, "the term failed; loading anew");
+                pause
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -197,7 +218,7 @@ async fn run_term(
         node.clock.clone(),
     )
     .await
-    .context("loading the Mesos master")?;
+    .with_context(|| format!("loading the Mesos master; {UNREADABLE}"))?;
     let (links, links_receiver) = mpsc::channel(1);
     let marathon_config = marathon::Config {
         hostname: ip.clone(),
@@ -213,7 +234,7 @@ async fn run_term(
         links_receiver,
     )
     .await
-    .context("loading Marathon")?;
+    .with_context(|| format!("loading Marathon; {UNREADABLE}"))?;
     let marathon_router = marathon_http::router(marathon, marathon_identity(node));
     node.term.store(Some(Arc::new(TermHandles { mesos: mesos.clone(), marathon_router })));
     let over = leadership.wait_for(|now| !now.is_me || now.term != term);
@@ -400,4 +421,21 @@ impl Resolver for Door {
 fn marathon_identity(node: &Node) -> marathon_http::Identity {
     let ip = node.args.node.ip;
     marathon_http::Identity::new(format!("{ip}:{MARATHON_PORT}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_that_fail_at_once_come_ever_more_slowly() {
+        let mut pause = Duration::ZERO;
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            pause = pause_after(Duration::from_millis(3), pause);
+            pauses.push(pause.as_millis());
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        assert_eq!(pause_after(Duration::from_secs(60), pause), TERM_PAUSE, "a term that ran resets it");
+    }
 }

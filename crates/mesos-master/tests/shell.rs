@@ -7,8 +7,12 @@ use std::time::Duration;
 use mesos_master::config::{MasterConfig, MasterLimits};
 use mesos_master::shell::{AgentStream, Handle, Service};
 use model::agent_api::{AgentToMaster, MasterToAgent};
+use model::operator_api::{OperatorCall, OperatorReply};
 use model::scheduler_api::{SchedulerCall, SchedulerEvent};
-use model::{AgentInfo, FrameworkInfo, Resources, Rng, Role, Time};
+use model::{
+    AgentCapability, AgentInfo, DrainConfig, DrainState, FrameworkInfo, MachineId, MaintenanceSchedule,
+    MaintenanceWindow, QuotaConfig, Resources, Rng, Role, Time, Unavailability, Weight,
+};
 use shell::Clock;
 use store::Store;
 use tokio::time::timeout;
@@ -51,7 +55,7 @@ fn agent() -> AgentToMaster {
         attributes: Vec::new(),
         domain: None,
         version: "1.7.3".to_owned(),
-        capabilities: Vec::new(),
+        capabilities: AgentCapability::ALL.to_vec(),
     };
     AgentToMaster::Register(Box::new(model::agent_api::Registration {
         info,
@@ -142,6 +146,99 @@ async fn a_scheduler_that_closes_sees_its_events_end() {
     end.await.expect("the events of a closed stream must end, or whoever follows them waits for ever");
     wait_until("the framework to be gone", || handle.view().frameworks.iter().all(|one| !one.connected))
         .await;
+    running.abort();
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ks_69_what_operators_settled_survives_a_failover_through_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let (service, handle) = term(&store, "M1").await;
+    let running = tokio::spawn(service.run());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let input = handle.agent(Box::new(Recorder(told.clone())));
+    assert!(input.message(agent()).await);
+    wait_until("the registration", || !told.lock().unwrap().is_empty()).await;
+    let MasterToAgent::Registered { agent_id } = told.lock().unwrap()[0].clone() else { panic!("{told:?}") };
+
+    let role = Role::new("team/üÖ'x").unwrap();
+    let team = Role::new("team").unwrap();
+    let machine = MachineId { hostname: "elsewhere".to_owned(), ip: "10.0.0.7".to_owned() };
+    let window = MaintenanceWindow {
+        machines: vec![machine.clone()],
+        unavailability: Unavailability { start_ns: 1, duration_ns: None },
+    };
+    let schedule = MaintenanceSchedule { windows: vec![window] };
+    let one = model::Quantity::from_units(1);
+    let config = QuotaConfig {
+        role: team.clone(),
+        guarantees: [("cpus".into(), one)].into(),
+        limits: [("cpus".into(), one)].into(),
+        principal: Some("operator".into()),
+    };
+    let drain = DrainConfig { max_grace_ms: Some(1_000), mark_gone: false };
+    let calls = [
+        OperatorCall::UpdateWeights(vec![(role.clone(), Weight(2_500))]),
+        OperatorCall::SetQuota { force: false, config: config.clone() },
+        OperatorCall::UpdateMaintenanceSchedule(schedule.clone()),
+        OperatorCall::StartMaintenance(vec![machine.clone()]),
+        OperatorCall::DrainAgent { agent_id: agent_id.clone(), config: drain },
+    ];
+    for call in calls {
+        assert_eq!(handle.operator(call.clone()).await, Some(OperatorReply::Done), "{call:?}");
+    }
+    // What was answered is durable: nothing else of this term is needed.
+    running.abort();
+    timeout(PATIENCE, input.ended()).await.unwrap();
+
+    let (service, handle) = term(&store, "M2").await;
+    let running = tokio::spawn(service.run());
+    let view = handle.view();
+    assert_eq!(view.weights.get(&role), Some(&Weight(2_500)));
+    assert_eq!(view.quotas.get(&team), Some(&config));
+    assert_eq!((&*view.schedule, &**view.down_machines), (&schedule, &[machine.clone()][..]));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let input = handle.agent(Box::new(Recorder(told.clone())));
+    let AgentToMaster::Register(mut back) = agent() else { panic!() };
+    back.info.id = Some(agent_id.clone());
+    assert!(input.message(AgentToMaster::Register(back)).await);
+    wait_until("the drained agent", || {
+        handle.view().agents.get(&agent_id).and_then(|agent| agent.drain).map(|drain| drain.state)
+            == Some(DrainState::Drained)
+    })
+    .await;
+    // Taken back, all of it: nothing of it is left in the store.
+    for call in [
+        OperatorCall::ReactivateAgent { agent_id: agent_id.clone() },
+        OperatorCall::RemoveQuota { role: team },
+        OperatorCall::StopMaintenance(vec![machine]),
+    ] {
+        assert_eq!(handle.operator(call.clone()).await, Some(OperatorReply::Done), "{call:?}");
+    }
+    running.abort();
+    timeout(PATIENCE, input.ended()).await.unwrap();
+    let (_service, handle) = term(&store, "M3").await;
+    let view = handle.view();
+    assert!(view.quotas.is_empty() && view.schedule.windows.is_empty() && view.down_machines.is_empty());
+    assert_eq!(view.recovered_agents.len(), 1);
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_gets_the_state_and_what_happens_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let (service, handle) = term(&store, "M1").await;
+    let running = tokio::spawn(service.run());
+    let (view, mut events) = timeout(PATIENCE, handle.watch()).await.unwrap().unwrap();
+    assert!(view.agents.is_empty());
+    let input = handle.agent(Box::new(Recorder(Arc::default())));
+    assert!(input.message(agent()).await);
+    let first = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+    assert!(matches!(&*first, mesos_master::view::OperatorEvent::AgentAdded(_)), "{first:?}");
+    let (view, _events) = timeout(PATIENCE, handle.watch()).await.unwrap().unwrap();
+    assert_eq!(view.agents.len(), 1, "a later watcher starts from a later state");
     running.abort();
     store.shutdown().await;
 }
