@@ -19,6 +19,7 @@ use shell::Clock;
 use store::local::LocalHandle;
 
 use crate::cli::{self, AgentArgs};
+use crate::container_calls::ContainerCalls;
 use crate::containers_side::{self, ContainersSide, chain};
 use crate::stream::{self, AGENT_STREAM_PORT, ToMaster};
 use crate::{asked_to_end, detect, seed, sweep};
@@ -177,7 +178,7 @@ fn boot_id() -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-fn http_router(args: &AgentArgs, handle: &Handle, _runtime: &Runtime) -> axum::Router {
+fn http_router(args: &AgentArgs, handle: &Handle, runtime: &Runtime) -> axum::Router {
     let flags = BTreeMap::from([
         ("ip".to_owned(), args.node.ip.to_string()),
         ("hostname".to_owned(), args.node.ip.to_string()),
@@ -190,8 +191,9 @@ fn http_router(args: &AgentArgs, handle: &Handle, _runtime: &Runtime) -> axum::R
     let identity = AgentIdentity {
         build: crate::master::build_info(),
         flags,
-        statistics: None,
+        runtime: Arc::new(ContainerCalls::new(runtime.clone())),
         authorizer: Arc::new(Everyone),
+        logging: crate::logging::level(),
     };
     let handle = handle.clone();
     agent_router(Arc::new(move || handle.view()), identity, FilesConfig { log_file: None })

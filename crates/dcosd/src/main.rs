@@ -5,6 +5,7 @@
 
 mod agent;
 mod cli;
+mod container_calls;
 mod containers_side;
 mod detect;
 mod logging;

@@ -361,6 +361,7 @@ fn mesos_router(node: &Arc<Node>) -> axum::Router {
         ]),
         log_file: None,
         authorizer: Arc::new(Everyone),
+        logging: crate::logging::level(),
     };
     let node = node.clone();
     let leadership = move || match node.term.load_full() {

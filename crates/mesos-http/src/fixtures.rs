@@ -81,7 +81,7 @@ pub(crate) fn status(task: &str, state: TaskState, seconds: u64) -> TaskStatus {
         agent_id: None,
         uuid: None,
         container: Some(ContainerStatus {
-            container_id: ContainerId::new(format!("c-{task}")),
+            container_id: ContainerId::new(format!("c-{}", task.replace('.', "-"))),
             ip: "10.0.0.1".into(),
             pid: Some(77),
             raw: None,
@@ -286,7 +286,7 @@ pub(crate) fn config() -> MasterConfig {
 /// One running, one launching, one ended and unacknowledged, one completed task.
 pub(crate) fn node(work_dir: &str) -> NodeView {
     let view = |id: &str, phase: Phase, state: TaskState| {
-        let container_id = ContainerId::new(format!("c-{id}"));
+        let container_id = ContainerId::new(format!("c-{}", id.replace('.', "-")));
         let directory =
             format!("{work_dir}/slaves/master-S1/frameworks/master-0000/executors/{id}/runs/{container_id}");
         let statuses = if phase == Phase::Launching { Vec::new() } else { vec![status(id, state, 100)] };

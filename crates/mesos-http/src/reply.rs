@@ -2,11 +2,13 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 use mesos_proto::media::{self, MediaError};
 use serde::Serialize;
 
+use crate::shared::{self, Pieces};
 use crate::stream::{JsonBody, Part};
 
 /// Why a request is not served; the body is the text itself.
@@ -77,6 +79,23 @@ pub(crate) fn stream(parts: Vec<Part>, callback: Option<String>) -> Response {
     };
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}
+
+/// An answer that others may share.
+pub(crate) fn pieces(mut pieces: Pieces, callback: Option<String>) -> Response {
+    let media = match callback {
+        None => "application/json",
+        Some(name) => {
+            pieces.insert(0, Bytes::from(format!("{name}(")));
+            pieces.push(Bytes::from_static(b")"));
+            "text/javascript"
+        }
+    };
+    let (body, length) = shared::body(pieces);
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     response
 }
 

@@ -1,7 +1,7 @@
 //! Large JSON answers, written piece by piece while they are sent.
 //!
-//! A body is a list of [`Part`]s over a shared view. Only one chunk exists at a
-//! time: ten slow readers of a large cluster cost ten chunks, not ten copies.
+//! A body is a list of [`Part`]s over a shared view, written in chunks: one at a
+//! time for a reader of his own, all at once for an answer that many share.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -120,6 +120,11 @@ impl JsonBody {
             }
         }
         if out.is_empty() { None } else { Some(Bytes::from(out)) }
+    }
+
+    /// All of it.
+    pub fn into_pieces(mut self) -> Vec<Bytes> {
+        std::iter::from_fn(|| self.chunk()).collect()
     }
 
     /// Puts a chunk back in front.

@@ -36,17 +36,32 @@ pub(crate) fn machine(metrics: &mut Metrics) {
     }
 }
 
+/// `/system/stats.json`.
+pub(crate) fn stats() -> Metrics {
+    let mut all = Metrics::new();
+    machine(&mut all);
+    let names = [
+        ("system/load_1min", "avg_load_1min"),
+        ("system/load_5min", "avg_load_5min"),
+        ("system/load_15min", "avg_load_15min"),
+        ("system/cpus_total", "cpus_total"),
+        ("system/mem_total_bytes", "mem_total_bytes"),
+        ("system/mem_free_bytes", "mem_free_bytes"),
+    ];
+    names.into_iter().map(|(from, to)| (to.to_owned(), all.get(from).copied().unwrap_or_default())).collect()
+}
+
 /// `<prefix>/{cpus,gpus,mem,disk}[_revocable]_{total,used,percent}`.
 pub(crate) fn usage(metrics: &mut Metrics, prefix: &str, total: &Resources, used: &Resources) {
-    for name in ["cpus", "gpus", "mem", "disk"] {
-        let (total, used) = (total.scalar(name), used.scalar(name));
-        let percent = if total > Quantity::ZERO { used.to_f64() / total.to_f64() } else { 0.0 };
-        metrics.insert(format!("{prefix}/{name}_total"), total.to_f64());
-        metrics.insert(format!("{prefix}/{name}_used"), used.to_f64());
-        metrics.insert(format!("{prefix}/{name}_percent"), percent);
-        // Nothing revocable is ever offered.
-        for kind in ["total", "used", "percent"] {
-            metrics.insert(format!("{prefix}/{name}_revocable_{kind}"), 0.0);
+    for (suffix, revocable) in [("", false), ("_revocable", true)] {
+        let of = |resources: &Resources| resources.filter(|resource| resource.revocable == revocable);
+        let (total, used) = (of(total), of(used));
+        for name in ["cpus", "gpus", "mem", "disk"] {
+            let (total, used) = (total.scalar(name), used.scalar(name));
+            let percent = if total > Quantity::ZERO { used.to_f64() / total.to_f64() } else { 0.0 };
+            metrics.insert(format!("{prefix}/{name}{suffix}_total"), total.to_f64());
+            metrics.insert(format!("{prefix}/{name}{suffix}_used"), used.to_f64());
+            metrics.insert(format!("{prefix}/{name}{suffix}_percent"), percent);
         }
     }
 }

@@ -1,16 +1,19 @@
 //! `/containers` and `/monitor/statistics`.
 
+use std::sync::Arc;
+
 use mesos_agent::AgentView;
-use mesos_agent::state::Phase;
-use mesos_agent::view::TaskView;
+use mesos_agent::state::{AgentTask, Phase};
+use mesos_proto::{ApiMessage, v1};
+use model::{ContainerId, Quantity};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::StatisticsSource;
 use super::state::executor_name;
+use crate::convert;
+use crate::operator::agent::runtime::ContainerRuntime;
 use crate::query::Query;
 use crate::reply::Refusal;
-use crate::wire::task::network_infos;
 
 /// What a container used and may use, by the names of Mesos' `ResourceStatistics`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -47,6 +50,29 @@ pub struct ContainerStatistics {
     pub disk_limit_bytes: Option<u64>,
 }
 
+impl ContainerStatistics {
+    pub(crate) fn to_wire(&self) -> v1::ResourceStatistics {
+        v1::ResourceStatistics {
+            timestamp: self.timestamp,
+            processes: self.processes,
+            threads: self.threads,
+            cpus_user_time_secs: self.cpus_user_time_secs,
+            cpus_system_time_secs: self.cpus_system_time_secs,
+            cpus_limit: self.cpus_limit,
+            cpus_nr_periods: self.cpus_nr_periods,
+            cpus_nr_throttled: self.cpus_nr_throttled,
+            cpus_throttled_time_secs: self.cpus_throttled_time_secs,
+            mem_total_bytes: self.mem_total_bytes,
+            mem_rss_bytes: self.mem_rss_bytes,
+            mem_file_bytes: self.mem_file_bytes,
+            mem_limit_bytes: self.mem_limit_bytes,
+            disk_used_bytes: self.disk_used_bytes,
+            disk_limit_bytes: self.disk_limit_bytes,
+            ..v1::ResourceStatistics::default()
+        }
+    }
+}
+
 /// Which containers are asked for.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
@@ -75,64 +101,119 @@ impl Selection {
         Ok(chosen)
     }
 
-    fn has(&self, view: &TaskView) -> bool {
-        let task = &view.task;
+    fn has(&self, run: &Run<'_>) -> bool {
         let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
-        fits(&self.container_id, task.container_id.as_str())
-            && fits(&self.framework_id, task.framework_id.as_str())
-            && fits(&self.executor_id, task.info.id.as_str())
+        fits(&self.container_id, run.container_id.as_str())
+            && fits(&self.framework_id, run.framework_id)
+            && fits(&self.executor_id, run.executor_id)
     }
 }
 
-fn live(view: &AgentView) -> impl Iterator<Item = &TaskView> {
-    view.tasks.iter().filter(|task| task.task.phase != Phase::Ended)
+/// A container of an executor or of a command task.
+struct Run<'a> {
+    framework_id: &'a str,
+    executor_id: &'a str,
+    executor_name: String,
+    source: &'a str,
+    container_id: &'a ContainerId,
+    pid: Option<u32>,
+    status: Option<&'a model::ContainerStatus>,
+    cpus: Quantity,
+    mem: Quantity,
 }
 
-pub(super) fn containers(
+fn runs(view: &AgentView) -> Vec<Run<'_>> {
+    let commands = view.tasks.iter().map(|view| &view.task);
+    let commands = commands.filter(|task| task.phase != Phase::Ended && task.is_command()).map(|task| Run {
+        framework_id: task.framework_id.as_str(),
+        executor_id: task.info.id.as_str(),
+        executor_name: executor_name(&task.info),
+        source: task.info.id.as_str(),
+        container_id: &task.container_id,
+        pid: task.pid,
+        status: task.statuses.iter().rev().find_map(|status| status.container.as_ref()),
+        cpus: task.info.resources.scalar("cpus"),
+        mem: task.info.resources.scalar("mem"),
+    });
+    let executors = view.executors.iter().map(|view| &view.executor);
+    let executors = executors.filter(|executor| executor.is_live()).map(|executor| {
+        let of_it = |task: &&Arc<AgentTask>| {
+            task.phase != Phase::Ended
+                && task.framework_id == executor.framework_id
+                && task.executor_id.as_ref() == Some(&executor.info.id)
+        };
+        let mut held = executor.info.resources.clone();
+        for task in view.tasks.iter().map(|view| &view.task).filter(of_it) {
+            held.add(&task.info.resources);
+        }
+        Run {
+            framework_id: executor.framework_id.as_str(),
+            executor_id: executor.info.id.as_str(),
+            executor_name: executor.info.name.clone(),
+            source: &executor.info.source,
+            container_id: &executor.container_id,
+            pid: executor.pid,
+            status: None,
+            cpus: held.scalar("cpus"),
+            mem: held.scalar("mem"),
+        }
+    });
+    commands.chain(executors).collect()
+}
+
+pub(super) async fn containers(
     view: &AgentView,
-    source: Option<&StatisticsSource>,
+    runtime: &dyn ContainerRuntime,
     chosen: &Selection,
 ) -> Vec<Value> {
-    let one = |view: &TaskView| {
-        let mut entry = names(view);
-        let id = &view.task.container_id;
-        entry["container_id"] = json!(id.as_str());
-        let known = view.task.statuses.iter().rev().find_map(|status| status.container.as_ref());
-        let mut status = json!({"container_id": {"value": id.as_str()}});
-        if let Some(known) = known {
-            let networks = network_infos(&known.ip);
-            if !networks.is_empty() {
-                status["network_infos"] = json!(networks);
-            }
-        }
-        if let Some(pid) = view.task.pid {
-            status["executor_pid"] = json!(pid);
-        }
-        entry["status"] = status;
-        if let Some(statistics) = source.and_then(|source| source(id)) {
+    let mut list = Vec::new();
+    for run in runs(view).iter().filter(|run| chosen.has(run)) {
+        let mut entry = names(run);
+        entry["container_id"] = json!(run.container_id.as_str());
+        let mut status = run.status.map(convert::container_status_out).unwrap_or_default();
+        status.container_id = Some(convert::container_id_out(run.container_id));
+        status.executor_pid = run.pid.or(status.executor_pid);
+        entry["status"] = serde_json::from_str(&status.to_json()).unwrap_or_default();
+        if let Some(statistics) = figures(runtime, run).await {
             entry["statistics"] = json!(statistics);
         }
-        entry
-    };
-    live(view).filter(|view| chosen.has(view)).map(one).collect()
+        list.push(entry);
+    }
+    list
 }
 
 /// Containers without figures are left out.
-pub(super) fn statistics(view: &AgentView, source: Option<&StatisticsSource>) -> Vec<Value> {
-    let one = |view: &TaskView| {
-        let mut entry = names(view);
-        entry["statistics"] = json!(source?(&view.task.container_id)?);
-        Some(entry)
-    };
-    live(view).filter_map(one).collect()
+pub(super) async fn statistics(view: &AgentView, runtime: &dyn ContainerRuntime) -> Vec<Value> {
+    let mut list = Vec::new();
+    for run in &runs(view) {
+        if let Some(statistics) = figures(runtime, run).await {
+            let mut entry = names(run);
+            entry["statistics"] = json!(statistics);
+            list.push(entry);
+        }
+    }
+    list
 }
 
-fn names(view: &TaskView) -> Value {
-    let task = &view.task;
+/// What the runtime measures, and the limits by what was asked for where it does not know them.
+async fn figures(runtime: &dyn ContainerRuntime, run: &Run<'_>) -> Option<ContainerStatistics> {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let mut statistics = runtime.statistics(run.container_id.clone()).await?;
+    if statistics.cpus_limit.is_none() && run.cpus.is_positive() {
+        statistics.cpus_limit = Some(run.cpus.to_f64());
+    }
+    if statistics.mem_limit_bytes.is_none() && run.mem.is_positive() {
+        // Positive, and far below 2^64.
+        statistics.mem_limit_bytes = Some((run.mem.to_f64() * MIB) as u64);
+    }
+    Some(statistics)
+}
+
+fn names(run: &Run<'_>) -> Value {
     json!({
-        "framework_id": task.framework_id.as_str(),
-        "executor_id": task.info.id.as_str(),
-        "executor_name": executor_name(&task.info),
-        "source": task.info.id.as_str(),
+        "framework_id": run.framework_id,
+        "executor_id": run.executor_id,
+        "executor_name": run.executor_name,
+        "source": run.source,
     })
 }

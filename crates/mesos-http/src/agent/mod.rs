@@ -12,24 +12,29 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use mesos_agent::AgentView;
-use model::ContainerId;
 use serde_json::json;
 
 pub use containers::ContainerStatistics;
+pub(crate) use metrics::all as all_metrics;
+pub(crate) use state::{executor_name, role_of};
 
 use crate::access::{self, Access, Action, Authorizer, Caller};
 use crate::build::BuildInfo;
 use crate::files::{Attached, Files, FilesConfig, Operation};
+use crate::logging::{self, Logging};
+use crate::master::check_timeout;
+use crate::operator;
+use crate::operator::agent::runtime::ContainerRuntime;
+use crate::operator::agent::{Inputs, visible};
 use crate::reply::{self, Refusal};
 use crate::routes::{self, Call, Route};
-
-/// Asks the container runtime; `None` for a container it does not have.
-pub type StatisticsSource = Arc<dyn Fn(&ContainerId) -> Option<ContainerStatistics> + Send + Sync>;
+use crate::system;
 
 /// What does not change while this process runs.
 #[derive(Clone)]
@@ -37,9 +42,9 @@ pub struct AgentIdentity {
     pub build: BuildInfo,
     /// Effective settings, as `/flags` shows them; never a secret.
     pub flags: BTreeMap<String, String>,
-    /// Absent: `/monitor/statistics` is empty, `/containers` has no figures.
-    pub statistics: Option<StatisticsSource>,
+    pub runtime: Arc<dyn ContainerRuntime>,
     pub authorizer: Arc<dyn Authorizer>,
+    pub logging: Arc<dyn Logging>,
 }
 
 impl fmt::Debug for AgentIdentity {
@@ -61,55 +66,87 @@ pub enum Endpoint {
     Containers,
     Statistics,
     Metrics,
+    SystemStats,
+    Logging,
     Files(Operation),
+    Calls,
 }
 
 const GET: &[&str] = &["GET"];
+const POST: &[&str] = &["POST"];
 
-const fn route(
+const fn row(
     path: &'static str,
     aliases: &'static [&'static str],
+    methods: &'static [&'static str],
     access: Access,
     endpoint: Endpoint,
 ) -> Route<Endpoint> {
-    Route { path, aliases, methods: GET, access, endpoint }
+    Route { path, aliases, methods, access, endpoint }
+}
+
+/// A path with its usual alias.
+macro_rules! plain {
+    ($path:literal, $methods:expr, $access:expr, $endpoint:expr) => {
+        row($path, &[concat!("/slave(1)", $path)], $methods, $access, $endpoint)
+    };
+}
+
+/// One that was once called `.json` too.
+macro_rules! suffixed {
+    ($path:literal, $access:expr, $endpoint:expr) => {
+        row(
+            $path,
+            &[concat!("/slave(1)", $path), concat!($path, ".json"), concat!("/slave(1)", $path, ".json")],
+            GET,
+            $access,
+            $endpoint,
+        )
+    };
 }
 
 /// Everything this router serves, and nothing else.
 pub const ROUTES: &[Route<Endpoint>] = &[
-    route("/health", &["/slave(1)/health"], Access::Open, Endpoint::Health),
-    route("/version", &[], Access::Open, Endpoint::Version),
-    route("/flags", &["/slave(1)/flags"], Access::Needs(Action::ViewFlags), Endpoint::Flags),
-    route(
-        "/state",
-        &["/slave(1)/state", "/state.json", "/slave(1)/state.json"],
-        access::STATE,
-        Endpoint::State,
+    plain!("/health", GET, Access::Open, Endpoint::Health),
+    plain!("/version", GET, Access::Open, Endpoint::Version),
+    plain!("/flags", GET, Access::Needs(Action::ViewFlags), Endpoint::Flags),
+    plain!("/api/v1", POST, Access::Calls, Endpoint::Calls),
+    suffixed!("/state", access::STATE, Endpoint::State),
+    plain!("/containers", GET, Access::Filtered(&[Action::ViewContainer]), Endpoint::Containers),
+    suffixed!("/monitor/statistics", Access::Endpoint, Endpoint::Statistics),
+    row("/metrics/snapshot", &[], GET, Access::Endpoint, Endpoint::Metrics),
+    row("/system/stats.json", &[], GET, Access::Endpoint, Endpoint::SystemStats),
+    row("/logging/toggle", &[], &["GET", "POST"], Access::Needs(Action::SetLogLevel), Endpoint::Logging),
+    row("/files/browse", &["/files/browse.json"], GET, Access::Files, Endpoint::Files(Operation::Browse)),
+    row("/files/read", &["/files/read.json"], GET, Access::Files, Endpoint::Files(Operation::Read)),
+    row(
+        "/files/download",
+        &["/files/download.json"],
+        GET,
+        Access::Files,
+        Endpoint::Files(Operation::Download),
     ),
-    route(
-        "/containers",
-        &["/slave(1)/containers"],
-        Access::Filtered(&[Action::ViewContainer]),
-        Endpoint::Containers,
-    ),
-    route(
-        "/monitor/statistics",
-        &["/slave(1)/monitor/statistics", "/monitor/statistics.json", "/slave(1)/monitor/statistics.json"],
-        Access::Endpoint,
-        Endpoint::Statistics,
-    ),
-    route("/metrics/snapshot", &[], Access::Endpoint, Endpoint::Metrics),
-    route("/files/browse", &["/files/browse.json"], Access::Files, Endpoint::Files(Operation::Browse)),
-    route("/files/read", &["/files/read.json"], Access::Files, Endpoint::Files(Operation::Read)),
-    route("/files/download", &["/files/download.json"], Access::Files, Endpoint::Files(Operation::Download)),
-    route("/files/debug", &["/files/debug.json"], Access::Endpoint, Endpoint::Files(Operation::Debug)),
+    row("/files/debug", &["/files/debug.json"], GET, Access::Endpoint, Endpoint::Files(Operation::Debug)),
 ];
 
-struct Served {
-    view: Arc<dyn Fn() -> Arc<AgentView> + Send + Sync>,
-    identity: AgentIdentity,
+/// Between the heartbeats of a container's output.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// What the endpoints of one agent share.
+pub(crate) struct Served {
+    pub view: Arc<dyn Fn() -> Arc<AgentView> + Send + Sync>,
+    pub identity: AgentIdentity,
     config: FilesConfig,
-    files: Files,
+    pub files: Files,
+    pub inputs: Arc<Inputs>,
+    /// Between the heartbeats of a container's output.
+    pub heartbeat: Duration,
+}
+
+impl Served {
+    pub fn attached(&self) -> Attached {
+        Attached::agent((self.view)(), self.config.log_file.clone())
+    }
 }
 
 pub fn agent_router(
@@ -117,7 +154,16 @@ pub fn agent_router(
     identity: AgentIdentity,
     config: FilesConfig,
 ) -> Router {
-    let served = Served { view, identity, config, files: Files::new() };
+    router_with_heartbeat(view, identity, config, HEARTBEAT)
+}
+
+pub(crate) fn router_with_heartbeat(
+    view: Arc<dyn Fn() -> Arc<AgentView> + Send + Sync>,
+    identity: AgentIdentity,
+    config: FilesConfig,
+    heartbeat: Duration,
+) -> Router {
+    let served = Served { view, identity, config, files: Files::new(), inputs: Arc::default(), heartbeat };
     routes::router(ROUTES, Arc::new(served), serve)
 }
 
@@ -126,33 +172,39 @@ async fn serve(
     route: &'static Route<Endpoint>,
     call: Call,
 ) -> Result<Response, Refusal> {
-    let identity = &served.identity;
-    let caller = Caller::new(&identity.authorizer, &call.headers);
+    let caller = Caller::new(&served.identity.authorizer, &call.headers);
+    if route.endpoint == Endpoint::Calls {
+        return operator::agent::serve(served, caller, call).await;
+    }
     if !caller.may_enter(route.access, &call.path) {
         return Err(Refusal::forbidden());
     }
+    let identity = &served.identity;
     match route.endpoint {
-        Endpoint::Health => Ok(StatusCode::OK.into_response()),
+        Endpoint::Health | Endpoint::Calls => Ok(StatusCode::OK.into_response()),
         Endpoint::Version => Ok(reply::json(&identity.build, call.callback)),
         Endpoint::Flags => Ok(reply::json(&json!({"flags": identity.flags}), call.callback)),
         Endpoint::State => {
-            let parts = state::state(&(served.view)(), identity, &served.config);
+            let view = visible(&caller, &(served.view)());
+            let parts = state::state(&view, identity, &served.config);
             Ok(reply::stream(parts, call.callback))
         }
         Endpoint::Containers => {
             let chosen = containers::Selection::of(&call.query)?;
-            let view = (served.view)();
-            let list = containers::containers(&view, identity.statistics.as_ref(), &chosen);
+            let view = visible(&caller, &(served.view)());
+            let list = containers::containers(&view, &*identity.runtime, &chosen).await;
             Ok(reply::json(&list, call.callback))
         }
         Endpoint::Statistics => {
             let view = (served.view)();
-            Ok(reply::json(&containers::statistics(&view, identity.statistics.as_ref()), call.callback))
+            Ok(reply::json(&containers::statistics(&view, &*identity.runtime).await, call.callback))
         }
-        Endpoint::Metrics => metrics::snapshot(&(served.view)(), call),
-        Endpoint::Files(operation) => {
-            let attached = Attached::agent((served.view)(), served.config.log_file.clone());
-            served.files.serve(operation, attached, call).await
+        Endpoint::Metrics => {
+            check_timeout(&call)?;
+            Ok(reply::json(&all_metrics(&(served.view)()), call.callback))
         }
+        Endpoint::SystemStats => Ok(reply::json(&system::stats(), call.callback)),
+        Endpoint::Logging => logging::toggle(&*identity.logging, &call),
+        Endpoint::Files(operation) => served.files.serve(operation, served.attached(), &caller, call).await,
     }
 }

@@ -3,23 +3,26 @@
 //! A command task has an executor of its own, named as the task; there is one
 //! run of it, in one container.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesos_agent::AgentView;
 use mesos_agent::state::Phase;
-use mesos_agent::view::TaskView;
-use model::{FrameworkInfo, Resources, TaskState};
+use mesos_agent::view::{ExecutorView, TaskView};
+use model::{ContainerId, ExecutorKind, FrameworkInfo, Resources, Role, TaskState};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::AgentIdentity;
 use crate::build::BuildInfo;
+use crate::convert;
 use crate::files::FilesConfig;
 use crate::stream::{Part, put};
 use crate::wire::resources::{self, Reserved, Summary};
-use crate::wire::task::{Task, queued};
-use crate::wire::{Attributes, Roles, domain, seconds};
+use crate::wire::task::{Task, queued, raw_json};
+use crate::wire::{Attributes, OptionalLabel, Roles, domain, optional_labels, seconds};
 
 const CAPABILITIES: [&str; 3] = ["HIERARCHICAL_ROLE", "MULTI_ROLE", "RESERVATION_REFINEMENT"];
 
@@ -28,71 +31,103 @@ pub(super) fn state(view: &Arc<AgentView>, identity: &AgentIdentity, files: &Fil
     vec![
         Part::open_object(&Head::new(view, identity, files)),
         Part::text(",\"frameworks\":["),
-        frameworks(view, live),
+        frameworks(live),
         Part::text("],\"completed_frameworks\":["),
-        frameworks(view, done),
+        frameworks(done),
         Part::text("]}"),
     ]
 }
 
-/// One framework of this agent; positions are in the view's lists.
+/// One framework of this agent.
 struct Group {
     id: String,
     info: Option<Arc<FrameworkInfo>>,
-    tasks: Vec<usize>,
-    completed: Vec<usize>,
+    executors: Vec<Run>,
+    completed: Vec<Run>,
 }
 
-/// Frameworks that are known, then those only their ended tasks remember.
+/// An executor's run with its tasks; a command task is a run of its own.
+struct Run {
+    /// None: of a command task, its first and only one.
+    executor: Option<ExecutorView>,
+    tasks: Vec<TaskView>,
+}
+
+impl Run {
+    fn is_live(&self) -> bool {
+        match &self.executor {
+            Some(executor) => executor.executor.is_live(),
+            None => self.tasks.iter().any(|task| task.task.phase != Phase::Ended),
+        }
+    }
+}
+
+/// Frameworks with something that lives, then those that are over.
 fn group(view: &AgentView) -> (Vec<Group>, Vec<Group>) {
     let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
     let empty = |id: &str, info: Option<Arc<FrameworkInfo>>| Group {
         id: id.to_owned(),
         info,
-        tasks: Vec::new(),
+        executors: Vec::new(),
         completed: Vec::new(),
     };
-    for info in &view.frameworks {
+    for info in view.completed_frameworks.iter().chain(&view.frameworks) {
         if let Some(id) = &info.id {
             groups.insert(id.as_str(), empty(id.as_str(), Some(info.clone())));
         }
     }
-    for (i, task) in view.tasks.iter().enumerate() {
-        let id = task.task.framework_id.as_str();
-        groups.entry(id).or_insert_with(|| empty(id, None)).tasks.push(i);
+    // By framework and the container of the run.
+    let mut tasks: BTreeMap<(&str, ContainerId), Vec<TaskView>> = BTreeMap::new();
+    for task in view.completed.iter().chain(&view.tasks).filter(|task| !task.task.is_command()) {
+        tasks.entry((task.task.framework_id.as_str(), task.task.run())).or_default().push(task.clone());
     }
-    for (i, task) in view.completed.iter().enumerate() {
-        let id = task.task.framework_id.as_str();
-        groups.entry(id).or_insert_with(|| empty(id, None)).completed.push(i);
+    for (list, live) in [(&view.executors, true), (&view.completed_executors, false)] {
+        for executor in list {
+            let run = &executor.executor;
+            let id = run.framework_id.as_str();
+            let tasks = tasks.remove(&(id, run.container_id.clone())).unwrap_or_default();
+            let run = Run { executor: Some(executor.clone()), tasks };
+            let group = groups.entry(id).or_insert_with(|| empty(id, None));
+            if live { group.executors.push(run) } else { group.completed.push(run) }
+        }
     }
-    groups.into_values().partition(|group| group.info.is_some() || !group.tasks.is_empty())
+    for (list, live) in [(&view.tasks, true), (&view.completed, false)] {
+        for task in list.iter().filter(|task| task.task.is_command()) {
+            let id = task.task.framework_id.as_str();
+            let run = Run { executor: None, tasks: vec![task.clone()] };
+            let group = groups.entry(id).or_insert_with(|| empty(id, None));
+            if live { group.executors.push(run) } else { group.completed.push(run) }
+        }
+    }
+    let known: std::collections::BTreeSet<&str> =
+        view.frameworks.iter().filter_map(|info| info.id.as_ref()).map(|id| id.as_str()).collect();
+    groups.into_values().partition(|group| known.contains(group.id.as_str()) || !group.executors.is_empty())
 }
 
-fn frameworks(view: &Arc<AgentView>, groups: Vec<Group>) -> Part {
-    let shared = view.clone();
+fn frameworks(groups: Vec<Group>) -> Part {
     let groups: Arc<[Group]> = groups.into();
     Part::groups(groups.len(), move |g| {
-        let executors = |of: fn(&Group) -> &Vec<usize>, list: fn(&AgentView) -> &Vec<TaskView>| {
-            let (view, groups) = (shared.clone(), groups.clone());
+        let executors = |of: fn(&Group) -> &Vec<Run>| {
+            let groups = groups.clone();
             Part::items(of(&groups[g]).len(), move |i, out| {
                 let role = role_of(groups[g].info.as_deref());
-                put(out, &Executor::new(&list(&view)[of(&groups[g])[i]], &role));
+                put(out, &Executor::new(&of(&groups[g])[i], &role));
             })
         };
         vec![
             Part::open_object(&Framework::new(&groups[g])),
             Part::text(",\"executors\":["),
-            executors(|group| &group.tasks, |view| &view.tasks),
+            executors(|group| &group.executors),
             Part::text("],\"completed_executors\":["),
-            executors(|group| &group.completed, |view| &view.completed),
+            executors(|group| &group.completed),
             Part::text("]}"),
         ]
     })
 }
 
-/// The agent is not told which of its framework's roles a task was launched for.
-fn role_of(info: Option<&FrameworkInfo>) -> String {
-    info.and_then(|info| info.roles.first()).map_or_else(|| "*".to_owned(), ToString::to_string)
+/// For records of before the role of a task was kept.
+pub(crate) fn role_of(info: Option<&FrameworkInfo>) -> Role {
+    info.and_then(|info| info.roles.first()).cloned().unwrap_or_else(Role::any)
 }
 
 #[derive(Serialize)]
@@ -103,7 +138,7 @@ struct Head<'a> {
     id: &'a str,
     pid: String,
     hostname: &'a str,
-    capabilities: &'static [&'static str],
+    capabilities: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<Value>,
     resources: Summary<'a>,
@@ -118,6 +153,10 @@ struct Head<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     external_log_file: Option<String>,
     flags: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_config: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_drain_start_time_seconds: Option<f64>,
 }
 
 impl<'a> Head<'a> {
@@ -130,7 +169,10 @@ impl<'a> Head<'a> {
             id: view.id.as_ref().map_or("", |id| id.as_str()),
             pid: format!("slave(1)@{}:{}", info.ip, info.port),
             hostname: &info.hostname,
-            capabilities: &CAPABILITIES,
+            capabilities: match info.capabilities.as_slice() {
+                [] => CAPABILITIES.to_vec(),
+                own => own.iter().map(|capability| capability.name()).collect(),
+            },
             domain: info.domain.as_ref().map(domain),
             resources: Summary(total),
             reserved_resources: Reserved(total),
@@ -143,6 +185,11 @@ impl<'a> Head<'a> {
             attributes: Attributes(&info.attributes),
             external_log_file: files.log_file.as_ref().map(|path| path.to_string_lossy().into_owned()),
             flags: &identity.flags,
+            drain_config: view
+                .drain
+                .as_ref()
+                .and_then(|drain| raw_json(&convert::drain_config_out(&drain.config))),
+            estimated_drain_start_time_seconds: view.drain.map(|drain| drain.started.as_secs_f64()),
         }
     }
 }
@@ -180,37 +227,80 @@ impl<'a> Framework<'a> {
 #[derive(Serialize)]
 struct Executor<'a> {
     id: &'a str,
-    name: String,
+    name: Cow<'a, str>,
     source: &'a str,
     container: &'a str,
     directory: &'a str,
     resources: Value,
+    role: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<OptionalLabel<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
     tasks: Vec<Task<'a>>,
     queued_tasks: Vec<Value>,
     completed_tasks: Vec<Task<'a>>,
 }
 
 impl<'a> Executor<'a> {
-    fn new(view: &'a TaskView, role: &'a str) -> Self {
-        let task = &*view.task;
-        let shown = || Task::new(&task.framework_id, &task.info, task.state, &task.statuses, role);
+    fn new(run: &'a Run, role: &'a Role) -> Self {
+        let mut held = Resources::new();
         let (mut tasks, mut queued_tasks, mut completed_tasks) = (Vec::new(), Vec::new(), Vec::new());
-        match task.phase {
-            Phase::Queued => queued_tasks.push(queued(&task.info, role)),
-            Phase::Launching if task.state == TaskState::Staging => {
-                queued_tasks.push(queued(&task.info, role))
+        for view in &run.tasks {
+            let task = &*view.task;
+            let role = task.role.as_ref().unwrap_or(role).as_str();
+            let shown = || Task::new(&task.framework_id, &task.info, task.state, &task.statuses, role);
+            match task.phase {
+                Phase::Queued => queued_tasks.push(queued(&task.info, role)),
+                Phase::Launching if task.state == TaskState::Staging => {
+                    queued_tasks.push(queued(&task.info, role));
+                }
+                Phase::Launching | Phase::Running => tasks.push(shown()),
+                Phase::Ended => completed_tasks.push(shown()),
             }
-            Phase::Launching | Phase::Running => tasks.push(shown()),
-            Phase::Ended => completed_tasks.push(shown()),
+            if task.phase != Phase::Ended {
+                held.add(&task.info.resources);
+            }
         }
-        let held = if task.phase == Phase::Ended { Resources::new() } else { task.info.resources.clone() };
+        let command = run.tasks.first().map(|view| &*view.task);
+        let own = run.executor.as_ref().map(|view| &*view.executor);
+        if let Some(executor) = own.filter(|_| run.is_live()) {
+            held.add(&executor.info.resources);
+        }
+        let directory = match &run.executor {
+            Some(executor) => executor.directory.as_str(),
+            None => run.tasks.first().map_or("", |task| &task.directory),
+        };
+        let (id, name, source, container, role) = match (own, command) {
+            (Some(executor), _) => (
+                executor.info.id.as_str(),
+                Cow::Borrowed(executor.info.name.as_str()),
+                executor.info.source.as_str(),
+                executor.container_id.as_str(),
+                &executor.role,
+            ),
+            (None, Some(task)) => (
+                task.info.id.as_str(),
+                Cow::Owned(executor_name(&task.info)),
+                task.info.id.as_str(),
+                task.container_id.as_str(),
+                task.role.as_ref().unwrap_or(role),
+            ),
+            (None, None) => ("", Cow::Borrowed(""), "", "", role),
+        };
         Self {
-            id: task.info.id.as_str(),
-            name: executor_name(&task.info),
-            source: task.info.id.as_str(),
-            container: task.container_id.as_str(),
-            directory: &view.directory,
+            id,
+            name,
+            source,
+            container,
+            directory,
             resources: json!(Summary(&held)),
+            role: role.as_str(),
+            labels: own.map(|executor| optional_labels(&executor.info.labels)).unwrap_or_default(),
+            r#type: own.and_then(|executor| executor.info.kind).map(|kind| match kind {
+                ExecutorKind::Default => "DEFAULT",
+                ExecutorKind::Custom => "CUSTOM",
+            }),
             tasks,
             queued_tasks,
             completed_tasks,
@@ -221,7 +311,7 @@ impl<'a> Executor<'a> {
 /// Characters of a command that its executor's name shows.
 const COMMAND_SHOWN_MAX: usize = 15;
 
-pub(super) fn executor_name(info: &model::TaskInfo) -> String {
+pub(crate) fn executor_name(info: &model::TaskInfo) -> String {
     let command = &info.command;
     let shown = |text: &str| match text.char_indices().nth(COMMAND_SHOWN_MAX) {
         Some(_) => format!("{}...", text.chars().take(COMMAND_SHOWN_MAX - 3).collect::<String>()),

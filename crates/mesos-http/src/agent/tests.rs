@@ -10,9 +10,10 @@ use std::sync::Arc;
 use axum::Router;
 use serde_json::{Value, json};
 
-use super::{AgentIdentity, ContainerStatistics, ROUTES, agent_router};
+use super::{AgentIdentity, ROUTES, agent_router};
 use crate::FilesConfig;
 use crate::fixtures::{BUILD, SUMMARY, TASK, body, build, get, node, refused, send, shape};
+use crate::memory::Memory;
 
 struct Node {
     router: Router,
@@ -37,7 +38,7 @@ impl Node {
         let view = Arc::new(view);
         let router = agent_router(
             Arc::new(move || view.clone()),
-            identity(true),
+            identity(),
             FilesConfig { log_file: Some(log_file) },
         );
         Self { router, directory, sandbox }
@@ -57,22 +58,13 @@ fn encode(path: &[u8]) -> String {
     path.iter().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-fn identity(statistics: bool) -> AgentIdentity {
-    let source: super::StatisticsSource = Arc::new(|id| {
-        (id.as_str() == "c-web.1").then(|| ContainerStatistics {
-            timestamp: 200.0,
-            cpus_user_time_secs: Some(1.25),
-            cpus_limit: Some(0.5),
-            mem_rss_bytes: Some(4096),
-            mem_limit_bytes: Some(67_108_864),
-            ..ContainerStatistics::default()
-        })
-    });
+fn identity() -> AgentIdentity {
     AgentIdentity {
         build: build(),
         flags: BTreeMap::from([("work_dir".into(), "/w".into())]),
-        statistics: statistics.then_some(source),
+        runtime: Arc::new(Memory::default()),
         authorizer: Arc::new(crate::Everyone),
+        logging: Arc::new(crate::LogLevel::new(|_| ())),
     }
 }
 
@@ -81,14 +73,15 @@ async fn the_table_is_what_is_served() {
     let node = Node::new();
     let mut seen = BTreeSet::new();
     for route in ROUTES {
-        for path in route.paths() {
-            assert!(seen.insert(path), "{path} is twice in the table");
+        for (path, method) in route.paths().flat_map(|p| route.methods.iter().map(move |m| (p, m))) {
+            assert!(seen.insert((path, method)), "{method} {path} is twice in the table");
             let uri = format!("{path}?path={SANDBOX}/stdout");
-            assert_eq!(send(&node.router, "GET", &uri).await.status(), 200, "{uri}");
-            assert_eq!(send(&node.router, "POST", &uri).await.status(), 405, "{uri}");
+            let expected = if path.ends_with("/api/v1") { 400 } else { 200 };
+            assert_eq!(send(&node.router, method, &uri).await.status(), expected, "{method} {uri}");
+            assert_eq!(send(&node.router, "PATCH", &uri).await.status(), 405, "{uri}");
         }
     }
-    for path in ["/", "/slave(1)", "/slave(2)/state", "/api/v1"] {
+    for path in ["/", "/slave(1)", "/slave(2)/state", "/api/v2"] {
         assert_eq!(send(&node.router, "GET", path).await.status(), 404, "{path}");
     }
 }
@@ -137,7 +130,7 @@ async fn ended_tasks_outlive_their_framework() {
     view.frameworks.clear();
     view.tasks.clear();
     let view = Arc::new(view);
-    let router = agent_router(Arc::new(move || view.clone()), identity(false), FilesConfig::default());
+    let router = agent_router(Arc::new(move || view.clone()), identity(), FilesConfig::default());
     let state = get(&router, "/state").await;
     assert_eq!(state["frameworks"], json!([]));
     assert_eq!(state["completed_frameworks"][0]["completed_executors"][0]["id"], "web.0");
@@ -157,7 +150,7 @@ async fn containers_and_statistics() {
     assert_eq!(list[0]["status"]["network_infos"][0]["ip_addresses"][0]["ip_address"], "10.0.0.1");
     assert_eq!(list[0]["status"]["executor_pid"], 77);
     for (query, count) in [
-        ("container_id=c-web.1", 1),
+        ("container_id=c-web-1", 1),
         ("framework_id=master-0000", 2),
         ("framework_id=master-0000&executor_id=web.2", 1),
         ("framework_id=other", 0),
@@ -217,7 +210,7 @@ async fn sandboxes_have_their_names() {
             "{name}"
         );
     }
-    assert!(real.contains("/frameworks/master-0000/executors/web.1/runs/c-web.1"), "what clients scan for");
+    assert!(real.contains("/frameworks/master-0000/executors/web.1/runs/c-web-1"), "what clients scan for");
     assert_eq!(names.len(), 1 + 3 * 4, "a log and four sandboxes");
     assert_eq!(node.read("/slave/log", "&offset=0").await["data"], "log");
 }
@@ -334,7 +327,7 @@ async fn nothing_outside_is_served() {
     symlink("loop", node.sandbox.join("loop")).unwrap();
     fs::create_dir(node.sandbox.join("dir")).unwrap();
     symlink(node.sandbox.join("stdout"), node.sandbox.join("dir/absolute")).unwrap();
-    let sibling = node.sandbox.parent().unwrap().join("c-web.1x");
+    let sibling = node.sandbox.parent().unwrap().join("c-web-1x");
     fs::create_dir(&sibling).unwrap();
     fs::write(sibling.join("f"), "sibling").unwrap();
     let absolute = format!("{SANDBOX}/dir/absolute");
@@ -347,8 +340,8 @@ async fn nothing_outside_is_served() {
             "loop",
             "..",
             "../..",
-            "../c-web.1x/f",
-            "dir/../../c-web.1x/f",
+            "../c-web-1x/f",
+            "dir/../../c-web-1x/f",
             "a\0b",
         ] {
             let status = send(

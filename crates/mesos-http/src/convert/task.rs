@@ -84,7 +84,7 @@ pub(crate) fn executor(wire: &v1::ExecutorInfo, bytes: &[u8]) -> ExecutorInfo {
     }
 }
 
-fn command(wire: &v1::CommandInfo) -> CommandInfo {
+pub(crate) fn command(wire: &v1::CommandInfo) -> CommandInfo {
     let variables = wire.environment.as_ref().map(|environment| environment.variables.as_slice());
     let plain = |variable: &environment::Variable| Some((variable.name.clone(), variable.value.clone()?));
     CommandInfo {
@@ -96,7 +96,7 @@ fn command(wire: &v1::CommandInfo) -> CommandInfo {
     }
 }
 
-fn container(wire: &v1::ContainerInfo) -> ContainerInfo {
+pub(crate) fn container(wire: &v1::ContainerInfo) -> ContainerInfo {
     if let Some(docker) = &wire.docker {
         let force_pull = docker.force_pull_image.unwrap_or_default();
         return ContainerInfo { image: Some(docker.image.clone()), force_pull };

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use mesos_agent::AgentView;
 use mesos_agent::view::TaskView;
+use model::FrameworkInfo;
 
 /// What is attached at one moment.
 #[derive(Debug)]
@@ -32,7 +33,28 @@ pub(crate) struct Resolved {
     pub rest: PathBuf,
 }
 
+/// Whose a path is.
+pub(crate) enum Owner {
+    Log,
+    /// None: a framework that the view does not know any more.
+    Framework(Option<Arc<FrameworkInfo>>),
+}
+
 impl Attached {
+    pub fn owner(&self, path: &[u8]) -> Owner {
+        let path = Path::new(OsStr::from_bytes(path));
+        if path.strip_prefix(self.log_name).is_ok() {
+            return Owner::Log;
+        }
+        let mut parts = path.components().map(Component::as_os_str);
+        let id = parts.find(|part| *part == "frameworks").and_then(|_| parts.next());
+        let frameworks = self.view.iter().flat_map(|view| &view.frameworks);
+        let known = |info: &&Arc<FrameworkInfo>| {
+            id.is_some() && info.id.as_ref().map(|id| OsStr::new(id.as_str())) == id
+        };
+        Owner::Framework(frameworks.into_iter().find(known).cloned())
+    }
+
     pub fn log(log_name: &'static str, log_file: Option<PathBuf>) -> Self {
         Self { log_name, log_file, view: None }
     }
@@ -145,7 +167,7 @@ mod tests {
     use super::*;
     use crate::fixtures::node;
 
-    const RUN: &str = "/w/slaves/master-S1/frameworks/master-0000/executors/web.1/runs/c-web.1";
+    const RUN: &str = "/w/slaves/master-S1/frameworks/master-0000/executors/web.1/runs/c-web-1";
 
     fn check(path: &str, expected: Option<(&str, &str)>) {
         let attached = Attached::agent(Arc::new(node("/w")), Some("/var/log/agent".into()));
@@ -160,7 +182,7 @@ mod tests {
         check(&format!("{latest}/"), Some((RUN, "")));
         check(&format!("{latest}/a/b"), Some((RUN, "a/b")));
         check(&format!("{latest}/../../x"), Some((RUN, "../../x")));
-        check(&RUN.replace("c-web.1", "latest/stdout"), Some((RUN, "stdout")));
+        check(&RUN.replace("c-web-1", "latest/stdout"), Some((RUN, "stdout")));
         check(&format!("{RUN}/stdout"), Some((RUN, "stdout")));
         check("/slave/log", Some(("/var/log/agent", "")));
         check("/slave/log/", Some(("/var/log/agent", "")));
@@ -190,7 +212,7 @@ mod tests {
             "/w/slaves/a/frameworks/f/executors/e/runs/..",
             "/frameworks/master-0000/executors/web.1/runs",
             "/frameworks/master-0000/executors/web.9/runs/latest",
-            "/frameworks/master-0000/executors/web.1/runs/c-web.1",
+            "/frameworks/master-0000/executors/web.1/runs/c-web-1",
         ] {
             check(path, None);
         }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use mesos_proto::v1;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use serde::Serialize;
 
@@ -27,6 +28,36 @@ pub(super) struct Entry {
 }
 
 pub(super) fn browse(attached: &Attached, path: &[u8]) -> Result<Vec<Entry>, Refusal> {
+    let names = Names::read();
+    let entry = |(path, stat): (String, Stat)| Entry {
+        path,
+        nlink: stat.st_nlink,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime: stat.st_mtime as f64,
+        mode: mode(&stat),
+        uid: names.user(stat.st_uid),
+        gid: names.group(stat.st_gid),
+    };
+    Ok(entries(attached, path)?.into_iter().map(entry).collect())
+}
+
+/// The same in the v1 message.
+pub(super) fn infos(attached: &Attached, path: &[u8]) -> Result<Vec<v1::FileInfo>, Refusal> {
+    let names = Names::read();
+    let info = |(path, stat): (String, Stat)| v1::FileInfo {
+        path,
+        nlink: Some(i32::try_from(stat.st_nlink).unwrap_or(i32::MAX)),
+        size: Some(u64::try_from(stat.st_size).unwrap_or(0)),
+        mtime: Some(v1::TimeInfo { nanoseconds: stat.st_mtime.saturating_mul(1_000_000_000) }),
+        mode: Some(stat.st_mode),
+        uid: Some(names.user(stat.st_uid)),
+        gid: Some(names.group(stat.st_gid)),
+    };
+    Ok(entries(attached, path)?.into_iter().map(info).collect())
+}
+
+/// By path.
+fn entries(attached: &Attached, path: &[u8]) -> Result<Vec<(String, Stat)>, Refusal> {
     let resolved = attached.resolve(path).ok_or_else(Refusal::not_found)?;
     let opened = open_inside(&resolved)?;
     // A file has no entries; that is no error.
@@ -39,7 +70,6 @@ pub(super) fn browse(attached: &Attached, path: &[u8]) -> Result<Vec<Entry>, Ref
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let listing = openat(&opened.fd, c".", flags, Mode::empty()).map_err(failed)?;
-    let names = Names::read();
     let mut entries = Vec::new();
     for entry in Dir::new(listing).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -57,17 +87,9 @@ pub(super) fn browse(attached: &Attached, path: &[u8]) -> Result<Vec<Entry>, Ref
         let name = OsStr::from_bytes(name.to_bytes());
         let stat = target_inside(&opened.root, &opened.path.join(name), stat);
         let shown = Path::new(OsStr::from_bytes(path)).join(name);
-        entries.push(Entry {
-            path: shown.to_string_lossy().into_owned(),
-            nlink: stat.st_nlink,
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime: stat.st_mtime as f64,
-            mode: mode(&stat),
-            uid: names.user(stat.st_uid),
-            gid: names.group(stat.st_gid),
-        });
+        entries.push((shown.to_string_lossy().into_owned(), stat));
     }
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(entries)
 }
 

@@ -16,11 +16,14 @@ mod read;
 use std::path::PathBuf;
 
 use axum::response::Response;
+use bytes::Bytes;
+use mesos_proto::v1;
 use tokio::sync::Semaphore;
 
-pub(crate) use attach::Attached;
+pub(crate) use attach::{Attached, Owner};
 use open::OpenError;
 
+use crate::access::{Action, Caller, Object};
 use crate::reply::{self, Refusal};
 use crate::routes::Call;
 
@@ -57,6 +60,7 @@ impl Files {
         &self,
         operation: Operation,
         attached: Attached,
+        caller: &Caller,
         call: Call,
     ) -> Result<Response, Refusal> {
         if operation == Operation::Debug {
@@ -66,6 +70,7 @@ impl Files {
         if path.is_empty() {
             return Err(Refusal::bad_request("Expecting 'path=value' in query.\n".to_owned()));
         }
+        may_see(caller, &attached, &path)?;
         let callback = call.callback.clone();
         match operation {
             Operation::Debug => Err(Refusal::not_found()),
@@ -85,6 +90,33 @@ impl Files {
         }
     }
 
+    /// `LIST_FILES`.
+    pub async fn list(
+        &self,
+        attached: Attached,
+        caller: &Caller,
+        path: &str,
+    ) -> Result<Vec<v1::FileInfo>, Refusal> {
+        let path = path.as_bytes().to_vec();
+        may_see(caller, &attached, &path)?;
+        self.blocking(move || browse::infos(&attached, &path)).await
+    }
+
+    /// `READ_FILE`: the size and the bytes.
+    pub async fn piece(
+        &self,
+        attached: Attached,
+        caller: &Caller,
+        path: &str,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<(u64, Bytes), Refusal> {
+        let path = path.as_bytes().to_vec();
+        may_see(caller, &attached, &path)?;
+        let (size, data) = self.blocking(move || read::piece(&attached, &path, Some(offset), length)).await?;
+        Ok((size, data.into()))
+    }
+
     /// Disks may hang: never on a thread that serves others.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -99,6 +131,15 @@ impl Files {
             }
         }
     }
+}
+
+/// `ACCESS_MESOS_LOG` for the process' own log, `ACCESS_SANDBOX` for the rest.
+fn may_see(caller: &Caller, attached: &Attached, path: &[u8]) -> Result<(), Refusal> {
+    let allowed = match attached.owner(path) {
+        Owner::Log => caller.may(Action::AccessMesosLog, Object::Any),
+        Owner::Framework(info) => caller.may(Action::AccessSandbox, Object::Of(info.as_deref())),
+    };
+    if allowed { Ok(()) } else { Err(Refusal::forbidden()) }
 }
 
 impl From<OpenError> for Refusal {

@@ -45,6 +45,23 @@ pub(super) struct Content {
 }
 
 pub(super) fn read(attached: &Attached, path: &[u8], range: Range) -> Result<Content, Refusal> {
+    let (size, mut bytes) = piece(attached, path, range.offset, range.length)?;
+    let Some(offset) = range.offset else {
+        return Ok(Content { offset: size, data: String::new() });
+    };
+    if offset.saturating_add(bytes.len() as u64) < size {
+        drop_cut_character(&mut bytes);
+    }
+    Ok(Content { offset, data: String::from_utf8_lossy(&bytes).into_owned() })
+}
+
+/// The file's size and what it has from `offset` on; without offset the size alone.
+pub(super) fn piece(
+    attached: &Attached,
+    path: &[u8],
+    offset: Option<u64>,
+    length: Option<u64>,
+) -> Result<(u64, Vec<u8>), Refusal> {
     let resolved = attached.resolve(path).ok_or_else(Refusal::not_found)?;
     let opened = open_inside(&resolved)?;
     match opened.kind() {
@@ -53,19 +70,14 @@ pub(super) fn read(attached: &Attached, path: &[u8], range: Range) -> Result<Con
         _ => return Err(Refusal::bad_request("Cannot read what is not a regular file.\n".to_owned())),
     }
     let size = opened.size();
-    let Some(offset) = range.offset else {
-        return Ok(Content { offset: size, data: String::new() });
-    };
-    let wanted = range.length.unwrap_or(u64::MAX).min(size.saturating_sub(offset)).min(LENGTH_MAX as u64);
+    let Some(offset) = offset else { return Ok((size, Vec::new())) };
+    let wanted = length.unwrap_or(u64::MAX).min(size.saturating_sub(offset)).min(LENGTH_MAX as u64);
     let mut bytes = vec![0; usize::try_from(wanted).unwrap_or(LENGTH_MAX)];
     let shown = opened.path.to_string_lossy().into_owned();
     let file = File::from(opened.fd);
     let filled = fill(&file, &mut bytes, offset).map_err(|source| OpenError::Io { path: shown, source })?;
     bytes.truncate(filled);
-    if offset.saturating_add(filled as u64) < size {
-        drop_cut_character(&mut bytes);
-    }
-    Ok(Content { offset, data: String::from_utf8_lossy(&bytes).into_owned() })
+    Ok((size, bytes))
 }
 
 fn fill(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {

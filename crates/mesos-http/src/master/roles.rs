@@ -4,23 +4,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesos_master::MasterView;
-use model::{Resources, Role};
+use model::{Quantities, QuotaConfig, Resources, Role, Weight};
 use serde_json::{Value, json};
 
 use crate::wire::resources::{Summary, quantities};
 
-/// The weight of a role that nobody weighted.
-const WEIGHT_DEFAULT: f64 = 1.0;
-
 #[derive(Debug, Default)]
-struct Figures {
-    frameworks: BTreeSet<String>,
-    allocated: Resources,
-    offered: Resources,
-    reserved: Resources,
+pub(crate) struct Figures {
+    pub frameworks: BTreeSet<String>,
+    pub allocated: Resources,
+    pub offered: Resources,
+    pub reserved: Resources,
+}
+
+/// The weight of a role, 1 when nobody weighted it.
+pub(crate) fn weight(view: &MasterView, role: &str) -> f64 {
+    let set = Role::new(role).ok().and_then(|role| view.weights.get(&role).copied());
+    set.unwrap_or(Weight::DEFAULT).0 as f64 / 1000.0
 }
 
 pub(super) fn roles(view: &MasterView) -> Value {
+    let figures = figures(view);
+    json!({"roles": figures.iter().map(|(name, figures)| one(view, name, figures)).collect::<Vec<Value>>()})
+}
+
+/// What is known of every role that is used, weighted, reserved for or limited.
+pub(crate) fn figures(view: &MasterView) -> BTreeMap<String, Figures> {
     let mut figures: BTreeMap<String, Figures> = BTreeMap::new();
     for framework in &view.frameworks {
         let held = framework.tasks.iter().filter(|task| task.holds_resources);
@@ -39,10 +48,16 @@ pub(super) fn roles(view: &MasterView) -> Value {
         }
     }
     for agent in &view.agents {
+        for executor in &agent.executors {
+            add(&mut figures, &executor.role, |entry| entry.allocated.add(&executor.info.resources));
+        }
         for role in agent.info.resources.reserved_roles() {
             let reserved = agent.info.resources.of_role(&role);
             add(&mut figures, &role, |entry| entry.reserved.add(&reserved));
         }
+    }
+    for role in view.weights.keys().chain(view.quotas.keys()) {
+        figures.entry(role.to_string()).or_default();
     }
     // A framework's role without figures of its own still names its ancestors.
     for role in figures.keys().cloned().collect::<Vec<_>>() {
@@ -50,7 +65,7 @@ pub(super) fn roles(view: &MasterView) -> Value {
             figures.entry(ancestor.to_owned()).or_default();
         }
     }
-    json!({"roles": figures.iter().map(|(name, figures)| one(name, figures)).collect::<Vec<Value>>()})
+    figures
 }
 
 fn add(figures: &mut BTreeMap<String, Figures>, role: &Role, change: impl Fn(&mut Figures)) {
@@ -64,13 +79,23 @@ fn with_ancestors(role: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(role), |role| role.rsplit_once('/').map(|(parent, _)| parent))
 }
 
-fn one(name: &str, figures: &Figures) -> Value {
+fn one(view: &MasterView, name: &str, figures: &Figures) -> Value {
+    let quota = Role::new(name).ok().and_then(|role| view.quotas.get(&role));
+    let shown = |pick: fn(&QuotaConfig) -> &Quantities| -> BTreeMap<&str, f64> {
+        let amounts = quota.map(pick).into_iter().flatten();
+        amounts.map(|(name, quantity)| (name.as_str(), quantity.to_f64())).collect()
+    };
     let mut consumed = strip_reservations(&figures.reserved);
     consumed.add(&figures.allocated.unreserved());
     json!({
         "name": name,
-        "weight": WEIGHT_DEFAULT,
-        "quota": {"role": name, "guarantee": {}, "limit": {}, "consumed": quantities(&consumed)},
+        "weight": weight(view, name),
+        "quota": {
+            "role": name,
+            "guarantee": shown(|config| &config.guarantees),
+            "limit": shown(|config| &config.limits),
+            "consumed": quantities(&consumed),
+        },
         "resources": Summary(&figures.allocated.plus(&figures.offered)),
         "allocated": quantities(&figures.allocated),
         "offered": quantities(&figures.offered),

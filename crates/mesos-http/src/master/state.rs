@@ -1,25 +1,28 @@
 //! `/state`, `/slaves`, `/frameworks`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mesos_master::MasterView;
 use mesos_master::state::Task as MasterTask;
 use mesos_master::view::{AgentView, FrameworkView, Shelf};
-use model::{AgentInfo, Offer, Resources, Role};
+use model::{AgentInfo, ExecutorKind, ExecutorRecord, FrameworkId, Offer, Resources, Role};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::MasterIdentity;
 use crate::build::BuildInfo;
+use crate::convert;
 use crate::stream::{Part, put};
 use crate::wire::resources::{self, Reserved, Summary};
-use crate::wire::task::Task;
-use crate::wire::{Attributes, Roles, domain, seconds};
+use crate::wire::task::{Task, command, raw_json};
+use crate::wire::{Attributes, OptionalLabel, Roles, domain, optional_labels, seconds};
 
-/// What every agent of ours can do.
+/// What every agent can do, that of a version which did not say so yet too.
 const AGENT_CAPABILITIES: [&str; 3] = ["HIERARCHICAL_ROLE", "MULTI_ROLE", "RESERVATION_REFINEMENT"];
 
-const MASTER_CAPABILITIES: [&str; 1] = ["AGENT_UPDATE"];
+const MASTER_CAPABILITIES: [&str; 3] = ["AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2"];
 
 pub(super) fn state(view: &Arc<MasterView>, identity: &MasterIdentity) -> Vec<Part> {
     let mut parts = vec![Part::open_object(&Head::new(view, identity)), Part::text(",\"slaves\":[")];
@@ -175,7 +178,11 @@ pub(super) struct Slave<'a> {
     active: bool,
     deactivated: bool,
     version: &'a str,
-    capabilities: &'static [&'static str],
+    capabilities: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_info: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_drain_start_time_seconds: Option<f64>,
 }
 
 impl<'a> Slave<'a> {
@@ -194,9 +201,14 @@ impl<'a> Slave<'a> {
             reserved_resources: Reserved(total),
             unreserved_resources: json!(Summary(&total.unreserved())),
             active: agent.active,
-            deactivated: false,
+            deactivated: agent.deactivated,
             version: &agent.info.version,
-            capabilities: &AGENT_CAPABILITIES,
+            capabilities: match agent.info.capabilities.as_slice() {
+                [] => AGENT_CAPABILITIES.to_vec(),
+                own => own.iter().map(|capability| capability.name()).collect(),
+            },
+            drain_info: agent.drain.as_ref().and_then(|drain| raw_json(&convert::drain_info_out(drain))),
+            estimated_drain_start_time_seconds: agent.drain.map(|drain| drain.started.as_secs_f64()),
         }
     }
 }
@@ -215,7 +227,9 @@ impl<'a> SlaveFull<'a> {
     fn new(view: &'a MasterView, agent: &'a AgentView, offers: &[(usize, usize)]) -> Self {
         let total = &agent.info.resources;
         let held = agent.tasks.iter().filter(|task| task.holds_resources);
-        let used = by_role(held.map(|task| (&task.role, &task.info.resources)));
+        let held = held.map(|task| (&task.role, &task.info.resources));
+        let executors = agent.executors.iter().map(|executor| (&executor.role, &executor.info.resources));
+        let used = by_role(held.chain(executors));
         let offers = offers.iter().map(|(f, o)| &view.frameworks[*f].offers[*o]);
         let offered = by_role(offers.map(|offer: &Arc<Offer>| (&offer.role, &offer.resources)));
         Self {
@@ -256,10 +270,63 @@ type Pick = fn(&MasterView) -> &Shelf<Arc<FrameworkView>>;
 
 fn framework_group(view: &Arc<MasterView>, indices: Vec<usize>, list: Pick) -> Part {
     let shared = view.clone();
-    Part::groups(indices.len(), move |i| framework(&shared, list, indices[i]))
+    let executors = Arc::new(executors_by_framework(view));
+    Part::groups(indices.len(), move |i| framework(&shared, list, indices[i], &executors))
 }
 
-fn framework(view: &Arc<MasterView>, list: Pick, index: usize) -> Vec<Part> {
+/// Agent and position of each executor, by framework.
+type ExecutorsByFramework = HashMap<FrameworkId, Vec<Arc<ExecutorRecord>>>;
+
+fn executors_by_framework(view: &MasterView) -> ExecutorsByFramework {
+    let mut by_framework = ExecutorsByFramework::new();
+    for executor in view.agents.iter().flat_map(|agent| &agent.executors) {
+        by_framework.entry(executor.framework_id.clone()).or_default().push(executor.clone());
+    }
+    by_framework
+}
+
+fn executor(record: &ExecutorRecord) -> Executor<'_> {
+    let info = &record.info;
+    Executor {
+        executor_id: info.id.as_str(),
+        name: &info.name,
+        framework_id: record.framework_id.as_str(),
+        command: info
+            .command
+            .as_ref()
+            .map_or_else(|| json!({"shell": true, "argv": [], "uris": []}), command),
+        resources: Summary(&info.resources),
+        role: record.role.as_str(),
+        labels: optional_labels(&info.labels),
+        r#type: info.kind.map(|kind| match kind {
+            ExecutorKind::Default => "DEFAULT",
+            ExecutorKind::Custom => "CUSTOM",
+        }),
+        slave_id: record.agent_id.as_str(),
+    }
+}
+
+#[derive(Serialize)]
+struct Executor<'a> {
+    executor_id: &'a str,
+    name: &'a str,
+    framework_id: &'a str,
+    command: Value,
+    resources: Summary<'a>,
+    role: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<OptionalLabel<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    slave_id: &'a str,
+}
+
+fn framework(
+    view: &Arc<MasterView>,
+    list: Pick,
+    index: usize,
+    executors: &Arc<ExecutorsByFramework>,
+) -> Vec<Part> {
     let framework = &list(view)[index];
     let tasks = |count: usize, at: fn(&FrameworkView, usize) -> Option<&Arc<MasterTask>>| {
         let shared = view.clone();
@@ -270,6 +337,7 @@ fn framework(view: &Arc<MasterView>, list: Pick, index: usize) -> Vec<Part> {
         })
     };
     let shared = view.clone();
+    let own = executors.get(&framework.id).cloned().unwrap_or_default();
     vec![
         Part::open_object(&FrameworkFull::new(framework)),
         Part::text(",\"tasks\":["),
@@ -281,7 +349,9 @@ fn framework(view: &Arc<MasterView>, list: Pick, index: usize) -> Vec<Part> {
         Part::text("],\"offers\":["),
         Part::items(framework.offers.len(), move |i, out| put(out, &offer(&list(&shared)[index].offers[i]))),
         // The executors of command tasks belong to the agents.
-        Part::text("],\"executors\":[]}"),
+        Part::text("],\"executors\":["),
+        Part::items(own.len(), move |i, out| put(out, &executor(&own[i]))),
+        Part::text("]}"),
     ]
 }
 
@@ -346,6 +416,8 @@ struct FrameworkFull<'a> {
     reregistered_time: Option<f64>,
     #[serde(flatten)]
     roles: Roles<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<OptionalLabel<'a>>,
 }
 
 impl<'a> FrameworkFull<'a> {
@@ -365,6 +437,7 @@ impl<'a> FrameworkFull<'a> {
                 .filter(|time| *time != framework.registered)
                 .map(model::Time::as_secs_f64),
             roles: Roles::of(info),
+            labels: optional_labels(&info.labels),
         }
     }
 }

@@ -15,20 +15,41 @@ use crate::stream::{Part, put};
 
 const LIMIT_DEFAULT: usize = 100;
 
-pub(super) fn tasks(view: &MasterView, query: &Query) -> Result<Vec<Part>, Refusal> {
-    let limit = count(query, "limit")?.unwrap_or(LIMIT_DEFAULT);
-    let offset = count(query, "offset")?.unwrap_or(0);
-    let ascending = match query.text("order").as_deref() {
-        None | Some("des" | "desc" | "") => false,
-        Some("asc") => true,
-        Some(other) => {
-            let shown: String = other.chars().take(40).collect();
-            return Err(Refusal::bad_request(format!(
-                "Invalid order '{shown}': expecting 'asc' or 'des'.\n"
-            )));
-        }
-    };
-    let (framework_id, task_id) = (query.text("framework_id"), query.text("task_id"));
+/// What of the list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Page {
+    limit: usize,
+    offset: usize,
+    ascending: bool,
+    framework_id: Option<String>,
+    task_id: Option<String>,
+}
+
+impl Page {
+    pub fn of(query: &Query) -> Result<Self, Refusal> {
+        let ascending = match query.text("order").as_deref() {
+            None | Some("des" | "desc" | "") => false,
+            Some("asc") => true,
+            Some(other) => {
+                let shown: String = other.chars().take(40).collect();
+                return Err(Refusal::bad_request(format!(
+                    "Invalid order '{shown}': expecting 'asc' or 'des'.\n"
+                )));
+            }
+        };
+        let text = |name: &str| query.text(name).map(|value| value.into_owned());
+        Ok(Self {
+            limit: count(query, "limit")?.unwrap_or(LIMIT_DEFAULT),
+            offset: count(query, "offset")?.unwrap_or(0),
+            ascending,
+            framework_id: text("framework_id"),
+            task_id: text("task_id"),
+        })
+    }
+}
+
+pub(super) fn tasks(view: &MasterView, page: &Page) -> Vec<Part> {
+    let Page { limit, offset, ascending, framework_id, task_id } = page;
     let mut chosen: Vec<&Arc<Task>> = view
         .frameworks
         .iter()
@@ -37,14 +58,14 @@ pub(super) fn tasks(view: &MasterView, query: &Query) -> Result<Vec<Part>, Refus
         .flat_map(|framework| all_tasks(framework))
         .filter(|task| task_id.as_deref().is_none_or(|id| id == task.info.id.as_str()))
         .collect();
-    if ascending {
+    if *ascending {
         chosen.sort_by_key(|task| first_status(task));
     } else {
         chosen.sort_by_key(|task| Reverse(first_status(task)));
     }
-    let page: Vec<Arc<Task>> = chosen.into_iter().skip(offset).take(limit).cloned().collect();
+    let page: Vec<Arc<Task>> = chosen.into_iter().skip(*offset).take(*limit).cloned().collect();
     let list = Part::items(page.len(), move |i, out| put(out, &task(&page[i])));
-    Ok(vec![Part::text("{\"tasks\":["), list, Part::text("]}")])
+    vec![Part::text("{\"tasks\":["), list, Part::text("]}")]
 }
 
 /// Tasks without a status sort first, as the original has it.

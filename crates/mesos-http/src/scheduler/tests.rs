@@ -41,6 +41,7 @@ fn identity() -> MasterIdentity {
         flags: Default::default(),
         log_file: None,
         authorizer: Arc::new(Everyone),
+        logging: Arc::new(crate::LogLevel::new(|_| ())),
     }
 }
 

@@ -23,6 +23,18 @@ pub(crate) struct Label<'a> {
     value: &'a str,
 }
 
+/// The same where a value may be left out.
+pub(crate) fn optional_labels(labels: &[(String, Option<String>)]) -> Vec<OptionalLabel<'_>> {
+    labels.iter().map(|(key, value)| OptionalLabel { key, value: value.as_deref() }).collect()
+}
+
+#[derive(serde::Serialize)]
+pub(crate) struct OptionalLabel<'a> {
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+}
+
 /// Attributes as one object; a repeated name is repeated, as in the original.
 pub(crate) struct Attributes<'a>(pub &'a [Attribute]);
 

@@ -1,11 +1,15 @@
 //! Resources in their two forms: the summary object and the full list.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use mesos_proto::ApiMessage;
 use model::{Quantity, Ranges, Resource, ResourceValue, Resources, Role};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::convert::{self, Form};
 
 /// `{"disk":0.0,"mem":0.0,"gpus":0.0,"cpus":0.0,"ports":"[…]"}`: the four
 /// scalars are always there, ranges and sets are texts.
@@ -13,12 +17,15 @@ pub(crate) struct Summary<'a>(pub &'a Resources);
 
 impl Serialize for Summary<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut scalars: Vec<(&str, Quantity)> =
-            ["disk", "mem", "gpus", "cpus"].iter().map(|name| (*name, Quantity::ZERO)).collect();
-        let mut ranges: Vec<(&str, Ranges)> = Vec::new();
-        let mut sets: Vec<(&str, Vec<String>)> = Vec::new();
+        let mut scalars: Vec<(Cow<'_, str>, Quantity)> =
+            ["disk", "mem", "gpus", "cpus"].map(|name| (Cow::Borrowed(name), Quantity::ZERO)).into();
+        let mut ranges: Vec<(Cow<'_, str>, Ranges)> = Vec::new();
+        let mut sets: Vec<(Cow<'_, str>, Vec<String>)> = Vec::new();
         for resource in self.0.iter() {
-            let name = resource.name.as_str();
+            let name = match resource.revocable {
+                true => Cow::Owned(format!("{}_revocable", resource.name)),
+                false => Cow::Borrowed(resource.name.as_str()),
+            };
             match &resource.value {
                 ResourceValue::Scalar(quantity) => match scalars.iter_mut().find(|(known, _)| *known == name)
                 {
@@ -37,13 +44,13 @@ impl Serialize for Summary<'_> {
         }
         let mut map = serializer.serialize_map(Some(scalars.len() + ranges.len() + sets.len()))?;
         for (name, quantity) in scalars {
-            map.serialize_entry(name, &quantity.to_f64())?;
+            map.serialize_entry(&name, &quantity.to_f64())?;
         }
         for (name, ranges) in ranges {
-            map.serialize_entry(name, &ranges.to_string())?;
+            map.serialize_entry(&name, &ranges.to_string())?;
         }
         for (name, items) in sets {
-            map.serialize_entry(name, &set_text(&items))?;
+            map.serialize_entry(&name, &set_text(&items))?;
         }
         map.end()
     }
@@ -92,59 +99,15 @@ pub(crate) fn reserved_full(resources: &Resources) -> BTreeMap<String, Vec<Value
 }
 
 fn full_one(resource: &Resource, allocated_to: Option<&Role>) -> Value {
-    let mut object = match &resource.value {
-        ResourceValue::Scalar(quantity) => json!({"type": "SCALAR", "scalar": {"value": quantity.to_f64()}}),
-        ResourceValue::Ranges(ranges) => {
-            let list: Vec<Value> =
-                ranges.as_slice().iter().map(|(begin, end)| json!({"begin": begin, "end": end})).collect();
-            json!({"type": "RANGES", "ranges": {"range": list}})
-        }
-        ResourceValue::Set(items) => json!({"type": "SET", "set": {"item": items}}),
-    };
-    object["name"] = json!(resource.name);
-    if let Some(role) = allocated_to {
-        object["allocation_info"] = json!({"role": role.as_str()});
-    }
-    match resource.reservations.as_slice() {
-        [] => object["role"] = json!("*"),
-        [single] => {
-            object["role"] = json!(single.role.as_str());
-            if single.dynamic {
-                object["reservation"] = reservation_details(single);
-            }
-        }
-        _ => {}
-    }
-    if !resource.reservations.is_empty() {
-        object["reservations"] = resource.reservations.iter().map(reservation).collect();
-    }
-    object
-}
-
-fn reservation(reservation: &model::Reservation) -> Value {
-    let mut object = reservation_details(reservation);
-    object["type"] = json!(if reservation.dynamic { "DYNAMIC" } else { "STATIC" });
-    object["role"] = json!(reservation.role.as_str());
-    object
-}
-
-fn reservation_details(reservation: &model::Reservation) -> Value {
-    let mut object = json!({});
-    if let Some(principal) = &reservation.principal {
-        object["principal"] = json!(principal.as_str());
-    }
-    if !reservation.labels.is_empty() {
-        let label = |(key, value): &(String, Option<String>)| match value {
-            Some(value) => json!({"key": key, "value": value}),
-            None => json!({"key": key}),
-        };
-        object["labels"] = json!({"labels": reservation.labels.iter().map(label).collect::<Vec<Value>>()});
-    }
-    object
+    let message = convert::resource_out(resource, Form::Both, allocated_to);
+    // What is written here can always be read back.
+    serde_json::from_str(&message.to_json()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn check(text: &str, expected: &str) {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use mesos_proto::{ApiMessage, v1};
 use model::{CommandInfo, ContainerInfo, DiscoveryInfo, FrameworkId, TaskInfo, TaskState, TaskStatus};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::resources::Summary;
-use super::{Label, labels};
+use super::{Label, OptionalLabel, labels, optional_labels};
+use crate::convert;
 
 #[derive(Serialize)]
 pub(crate) struct Task<'a> {
@@ -15,10 +18,12 @@ pub(crate) struct Task<'a> {
     name: &'a str,
     framework_id: &'a str,
     /// Empty for a command task.
-    executor_id: &'static str,
+    executor_id: &'a str,
     slave_id: &'a str,
     state: &'static str,
     resources: Summary<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<BTreeMap<String, Limit>>,
     role: &'a str,
     statuses: Vec<Status<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,9 +31,32 @@ pub(crate) struct Task<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     labels: Vec<Label<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    discovery: Option<Discovery<'a>>,
+    discovery: Option<Shown<Discovery<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<Container<'a>>,
+    container: Option<Shown<Container<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_check: Option<Box<RawValue>>,
+}
+
+/// What the house made itself, or a client's message as it came.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<T> {
+    Own(T),
+    Client(Box<RawValue>),
+}
+
+/// A number, or `Infinity`, which JSON knows as a text only.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Limit {
+    Number(f64),
+    Infinity(&'static str),
+}
+
+/// A message as JSON that is put in as it is.
+pub(crate) fn raw_json(message: &impl ApiMessage) -> Option<Box<RawValue>> {
+    RawValue::from_string(message.to_json()).ok()
 }
 
 impl<'a> Task<'a> {
@@ -39,38 +67,67 @@ impl<'a> Task<'a> {
         statuses: &'a [TaskStatus],
         role: &'a str,
     ) -> Self {
+        // Only a client's own message has what the model does not look at.
+        let client = info.raw.as_ref().and_then(|raw| v1::TaskInfo::from_protobuf(raw).ok());
+        let client = client.as_ref();
+        let own_user = info.command.user.as_deref();
+        let executor = info.executor.as_deref();
         Self {
             id: info.id.as_str(),
             name: &info.name,
             framework_id: framework_id.as_str(),
-            executor_id: "",
+            executor_id: executor.map_or("", |executor| executor.id.as_str()),
             slave_id: info.agent_id.as_str(),
             state: state.name(),
             resources: Summary(&info.resources),
+            limits: client.filter(|client| !client.limits.is_empty()).map(|client| limits(&client.limits)),
             role,
             statuses: statuses.iter().map(Status::new).collect(),
-            user: info.command.user.as_deref(),
+            user: own_user.or_else(|| executor?.command.as_ref()?.user.as_deref()),
             labels: labels(&info.labels),
-            discovery: info.discovery.as_ref().map(Discovery::new),
-            container: info.container.as_ref().map(Container::new),
+            discovery: match client {
+                Some(client) => client.discovery.as_ref().and_then(raw_json).map(Shown::Client),
+                None => info.discovery.as_ref().map(Discovery::new).map(Shown::Own),
+            },
+            container: match client {
+                Some(client) => client.container.as_deref().and_then(raw_json).map(Shown::Client),
+                None => info.container.as_ref().map(Container::new).map(Shown::Own),
+            },
+            health_check: client.and_then(|client| client.health_check.as_deref()).and_then(raw_json),
         }
     }
+}
+
+fn limits(limits: &BTreeMap<String, v1::value::Scalar>) -> BTreeMap<String, Limit> {
+    let limit =
+        |value: f64| if value.is_finite() { Limit::Number(value) } else { Limit::Infinity("Infinity") };
+    limits.iter().map(|(name, scalar)| (name.clone(), limit(scalar.value))).collect()
 }
 
 #[derive(Serialize)]
 pub(crate) struct Status<'a> {
     state: &'static str,
     timestamp: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<OptionalLabel<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    container_status: Option<ContainerStatus<'a>>,
+    container_status: Option<Shown<ContainerStatus<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthy: Option<bool>,
 }
 
 impl<'a> Status<'a> {
     fn new(status: &'a TaskStatus) -> Self {
+        let container = |container: &'a model::task::ContainerStatus| match &container.raw {
+            Some(_) => raw_json(&convert::container_status_out(container)).map(Shown::Client),
+            None => Some(Shown::Own(ContainerStatus::new(container))),
+        };
         Self {
             state: status.state.name(),
             timestamp: status.timestamp.as_secs_f64(),
-            container_status: status.container.as_ref().map(ContainerStatus::new),
+            labels: optional_labels(&status.labels),
+            container_status: status.container.as_ref().and_then(container),
+            healthy: status.healthy,
         }
     }
 }
@@ -218,7 +275,7 @@ pub(crate) fn queued(info: &TaskInfo, role: &str) -> Value {
     object
 }
 
-fn command(command: &CommandInfo) -> Value {
+pub(crate) fn command(command: &CommandInfo) -> Value {
     let variable = |(name, value): &(String, String)| json!({"name": name, "type": "VALUE", "value": value});
     let mut object = json!({"shell": command.shell, "argv": command.arguments, "uris": []});
     if let Some(value) = &command.value {
