@@ -2,11 +2,12 @@
 //!
 //! Responsible for the order of the measures and for the exit code: 0 measured, 1 not
 //! measured, 3 with `--gate` if a gate is missed. [`report`] holds every promise's gate
-//! and goal, [`measures`] and [`docker`] say how each is measured, [`meter`] reads the
+//! and goal, [`measures`], [`docker`] and [`agents`] say how each is measured, [`meter`] reads the
 //! kernel's counters. Invariant: whatever happens, the cluster and the container engine
 //! that were started here are ended before the program ends.
 #![forbid(unsafe_code)]
 
+mod agents;
 mod cluster;
 mod docker;
 mod events;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cluster::Cluster;
 use crate::report::Report;
@@ -30,11 +31,13 @@ const GATE_MISSED: u8 = 3;
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", about = "Measure the promises of SPECIFICATION.md on this machine")]
 struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Print JSON instead of the table
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
     /// Exit with 3 if a gate is missed
-    #[arg(long)]
+    #[arg(long, global = true)]
     gate: bool,
     /// Measure only these; may be repeated [default: all]
     #[arg(long, value_enum)]
@@ -55,8 +58,18 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     dcosd: Option<PathBuf>,
     /// Minutes after which measuring is given up
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=120))]
+    #[arg(long, global = true, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=120))]
     limit: u64,
+}
+
+/// Without one: a real cluster of one master and one agent.
+#[derive(Subcommand)]
+enum Command {
+    /// Measure one master with thousands of simulated agents on real connections; needs no root
+    Agents(agents::Options),
+    /// The simulated agents' side of it
+    #[command(hide = true)]
+    Fleet(agents::fleet::Options),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -97,6 +110,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(Command::Fleet(fleet)) = &options.command {
+        return match runtime.block_on(agents::fleet::run(fleet)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench: simulated agents: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match runtime.block_on(bounded(&options)) {
         Ok(report) => {
             if options.json {
@@ -129,6 +151,9 @@ async fn bounded(options: &Options) -> Result<Report> {
 }
 
 async fn measure(options: &Options) -> Result<Report> {
+    if let Some(Command::Agents(agents)) = &options.command {
+        return agents::measure(agents).await;
+    }
     if !rustix::process::geteuid().is_root() {
         bail!(
             "measuring needs root: the promises are about tasks in control groups and namespaces of their own"

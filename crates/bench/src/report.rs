@@ -20,6 +20,7 @@ pub enum Promise {
     IdleMemory,
     IdleCpu,
     ProgramSize,
+    MasterMemory,
 }
 
 struct Terms {
@@ -42,6 +43,9 @@ impl Promise {
             Self::IdleMemory => terms("idle master + agent + keeper, RSS", "MiB", 50.0, 25.0),
             Self::IdleCpu => terms("idle master + agent + keeper, CPU of one core", "%", 0.3, 0.3),
             Self::ProgramSize => terms("size of the program dcosd", "MB", 60.0, 60.0),
+            Self::MasterMemory => {
+                terms("master with 10,000 agents and 100,000 tasks, RSS", "MiB", 1024.0, 1024.0)
+            }
         }
     }
 }
