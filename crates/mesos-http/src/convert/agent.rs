@@ -73,11 +73,10 @@ pub(crate) fn agent_url_out(hostname: &str, ip: &str, port: u16) -> v1::Url {
     }
 }
 
-const MASTER_CAPABILITIES: [master_info::capability::Type; 3] = [
-    master_info::capability::Type::AgentUpdate,
-    master_info::capability::Type::AgentDraining,
-    master_info::capability::Type::QuotaV2,
-];
+/// Without `QUOTA_V2`: JSON readers of published libraries (mesos-go 0.0.11) know no such
+/// value and end the stream over it; no client asks for it before it sets a quota.
+const MASTER_CAPABILITIES: [master_info::capability::Type; 2] =
+    [master_info::capability::Type::AgentUpdate, master_info::capability::Type::AgentDraining];
 
 pub(crate) fn master_out(config: &MasterConfig) -> v1::MasterInfo {
     // The octets in network order, read as the little-endian number that libprocess keeps.
