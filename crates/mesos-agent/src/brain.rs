@@ -178,6 +178,8 @@ pub struct Agent {
     pub(crate) rng: Rng,
     pub(crate) id: Option<AgentId>,
     pub(crate) link: Link,
+    /// The stream on which the registration went out.
+    pub(crate) announced: Option<ConnId>,
     pub(crate) recovered: bool,
     pub(crate) rebooted: bool,
     pub(crate) halted: bool,
@@ -220,10 +222,7 @@ impl Agent {
         let mut out = Out::new();
         match input {
             Input::Recovered { containers } => self.recover(now, containers, &mut out),
-            Input::MasterConnected { conn } => {
-                self.link = Link::Connected(conn);
-                self.register(&mut out);
-            }
+            Input::MasterConnected { conn } => self.link = Link::Connected(conn),
             Input::MasterClosed { conn } => {
                 if matches!(self.link, Link::Connected(c) | Link::Registered(c) if c == conn) {
                     self.link = Link::Down;
@@ -250,6 +249,7 @@ impl Agent {
         self.executors_due(now, &mut out);
         self.retry_due(now, &mut out);
         self.operations_due(now, &mut out);
+        self.register(&mut out);
         self.end_if_done(&mut out);
         out
     }
@@ -296,11 +296,18 @@ impl Agent {
         if aware { state } else { TaskState::Lost }
     }
 
-    pub(crate) fn register(&mut self, out: &mut Out) {
+    /// Once per stream, and not before executors had their time to come back.
+    fn register(&mut self, out: &mut Out) {
         let Link::Connected(conn) = self.link else { return };
-        if !self.recovered || self.halted || self.ending.is_some() || !self.reconnecting.is_empty() {
+        if self.announced == Some(conn)
+            || !self.recovered
+            || self.halted
+            || self.ending.is_some()
+            || !self.reconnecting.is_empty()
+        {
             return;
         }
+        self.announced = Some(conn);
         let info =
             AgentInfo { id: self.id.clone(), resources: self.total.clone(), ..self.config.info.clone() };
         let tasks = self

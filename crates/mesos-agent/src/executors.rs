@@ -99,14 +99,13 @@ impl Agent {
             out.effect(Effect::CloseExecutor { conn: older });
         }
         self.deadlines.remove(run);
-        let was_waited_for = self.reconnecting.remove(run);
+        self.reconnecting.remove(run);
         let Some(slot) = self.executors.get_mut(run) else { return };
         if slot.phase == ExecutorPhase::Terminating {
             // What it still has to say comes with its next subscription, or not at all.
             self.subscribed.remove(run);
             out.effect(Effect::ToExecutor { conn, event: ExecutorEvent::Shutdown });
             out.effect(Effect::CloseExecutor { conn });
-            self.register_if(was_waited_for, out);
             return;
         }
         let first = slot.phase == ExecutorPhase::Registering;
@@ -119,7 +118,6 @@ impl Agent {
         if first && live.is_empty() {
             // All it was started for was killed meanwhile.
             self.shutdown_executor(now, run, false, out);
-            self.register_if(was_waited_for, out);
             return;
         }
         let Some(framework) = self.frameworks.get(&executor.framework_id) else { return };
@@ -138,13 +136,6 @@ impl Agent {
         self.end_undelivered(now, run, unacknowledged_tasks, out);
         self.repeat_kills(run, conn, out);
         self.deliver(run, out);
-        self.register_if(was_waited_for, out);
-    }
-
-    fn register_if(&mut self, was_waited_for: bool, out: &mut Out) {
-        if was_waited_for {
-            self.register(out);
-        }
     }
 
     /// Handed over, never reported on, and not known to the executor: lost on the way.
@@ -284,7 +275,6 @@ impl Agent {
             let was_waited_for = self.reconnecting.remove(&run);
             self.judge(&run, if was_waited_for { Verdict::NotBack } else { Verdict::NeverSubscribed });
             self.force_executor(now, &run, out);
-            self.register_if(was_waited_for, out);
         }
         let due: Vec<ContainerId> = self
             .executors
@@ -389,7 +379,7 @@ impl Agent {
             out.effect(Effect::CloseExecutor { conn });
         }
         self.deadlines.remove(run);
-        let was_waited_for = self.reconnecting.remove(run);
+        self.reconnecting.remove(run);
         for task_key in self.live_tasks(run) {
             let Some(task) = self.tasks.get(&task_key) else { continue };
             let draining = task.kill.as_ref().is_some_and(|kill| kill.cause == KillCause::Draining);
@@ -410,7 +400,6 @@ impl Agent {
             self.to_master(AgentToMaster::ExecutorExited { framework_id, executor_id, status }, out);
         }
         self.retire_if_done(run, out);
-        self.register_if(was_waited_for, out);
     }
 
     /// What a task ends with whose executor ended before it.

@@ -1,7 +1,7 @@
 //! What must hold after every step, stated for the simulator and the tests.
 
 use crate::brain::Agent;
-use crate::state::Phase;
+use crate::state::{ExecutorPhase, Phase};
 
 impl Agent {
     /// The first broken invariant, as a sentence.
@@ -25,6 +25,50 @@ impl Agent {
             if !self.frameworks.contains_key(&key.0) {
                 return Err(format!("task {}: its framework {} is not known", key.1, key.0));
             }
+            let live = task.phase != Phase::Ended;
+            if task.has_container() && live != (self.by_container.get(&task.container_id) == Some(key)) {
+                return Err(format!(
+                    "task {}: phase {:?} and its container's entry differ",
+                    key.1, task.phase
+                ));
+            }
+            if !self.by_run.get(&task.run()).is_some_and(|keys| keys.contains(key)) {
+                return Err(format!("task {} is not among those of its run", key.1));
+            }
+            let run = self.executors.get(&task.run());
+            if live && !task.is_command() && run.is_none_or(|run| !run.is_live()) {
+                return Err(format!("task {} lives on an executor that does not", key.1));
+            }
+            if task.phase == Phase::Queued && task.has_container() {
+                return Err(format!("task {} waits for an executor that it does not have", key.1));
+            }
+        }
+        self.check_runs()
+    }
+
+    fn check_runs(&self) -> Result<(), String> {
+        for (id, executor) in &self.executors {
+            let key = (executor.framework_id.clone(), executor.info.id.clone());
+            if executor.is_live() != (self.runs.get(&key) == Some(id)) {
+                return Err(format!("executor {}: phase {:?} and its entry differ", key.1, executor.phase));
+            }
+            if !executor.is_live() && !self.by_run.contains_key(id) {
+                return Err(format!("executor {} has ended, has no task and is not forgotten", key.1));
+            }
+            if !self.frameworks.contains_key(&key.0) {
+                return Err(format!("executor {}: its framework {} is not known", key.1, key.0));
+            }
+            let waits = self.deadlines.contains_key(id) || self.reconnecting.contains(id);
+            if executor.phase == ExecutorPhase::Ended && (waits || self.subscribed.contains_key(id)) {
+                return Err(format!("executor {} has ended and is still waited for or subscribed", key.1));
+            }
+            if executor.phase == ExecutorPhase::Terminating && executor.shutdown.is_none() {
+                return Err(format!("executor {} is terminating without an end", key.1));
+            }
+        }
+        let strays = self.subscribed.keys().chain(self.deadlines.keys()).chain(&self.reconnecting);
+        if let Some(stray) = strays.into_iter().find(|run| !self.executors.contains_key(*run)) {
+            return Err(format!("run {stray} is waited for and not known"));
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ impl Agent {
             rng,
             id: None,
             link: Link::Down,
+            announced: None,
             recovered: false,
             rebooted,
             halted: false,
@@ -142,7 +143,6 @@ impl Agent {
             self.reconnecting.clear();
             self.end_all(now, "what ran here is ended; its next start joins as a new agent", out);
         }
-        self.register(out);
     }
 
     /// Ends what nobody knows; nothing of before a reboot can be alive.

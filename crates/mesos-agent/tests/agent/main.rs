@@ -6,5 +6,6 @@ mod executors;
 mod groups;
 mod operations;
 mod recovery;
+mod storm;
 mod support;
 mod tasks;

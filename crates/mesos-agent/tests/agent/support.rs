@@ -312,33 +312,7 @@ impl Bench {
     }
 
     fn write(&mut self, write: Write) {
-        let (key, record) = match write {
-            Write::PutAgentId(id) => ("id".to_owned(), Some(Record::AgentId(id))),
-            Write::DeleteAgentId => ("id".to_owned(), None),
-            Write::PutBootId(id) => ("boot".to_owned(), Some(Record::BootId(id))),
-            Write::PutInfo(info) => ("info".to_owned(), Some(Record::Info(info))),
-            Write::PutFramework(info) => (
-                format!("f/{}", info.id.clone().unwrap()),
-                Some(Record::Framework(Box::new((*info).clone()))),
-            ),
-            Write::DeleteFramework(id) => (format!("f/{id}"), None),
-            Write::PutExecutor(executor) => {
-                (format!("e/{}", executor.container_id), Some(Record::Executor(executor)))
-            }
-            Write::DeleteExecutor(id) => (format!("e/{id}"), None),
-            Write::PutTask(task) => (format!("t/{}", task.info.id), Some(Record::Task(task))),
-            Write::DeleteTask((_, id)) => (format!("t/{id}"), None),
-            Write::PutResources(resources) => ("resources".to_owned(), Some(Record::Resources(resources))),
-            Write::PutOperation(operation) => {
-                (format!("o/{}", operation.uuid), Some(Record::Operation(operation)))
-            }
-            Write::DeleteOperation(uuid) => (format!("o/{uuid}"), None),
-            Write::PutDrain(drain) => ("drain".to_owned(), drain.map(Record::Drain)),
-        };
-        match record {
-            Some(record) => drop(self.records.insert(key, record)),
-            None => drop(self.records.remove(&key)),
-        }
+        keep(&mut self.records, write);
     }
 
     fn line(&mut self, effect: Effect) -> String {
@@ -437,4 +411,34 @@ impl Bench {
 pub fn is(found: Vec<String>, expected: &str) {
     let expected: Vec<&str> = expected.split(" | ").filter(|line| !line.is_empty()).collect();
     assert_eq!(found, expected);
+}
+
+/// What a disk has of it.
+pub fn keep(records: &mut BTreeMap<String, Record>, write: Write) {
+    let (key, record) = match write {
+        Write::PutAgentId(id) => ("id".to_owned(), Some(Record::AgentId(id))),
+        Write::DeleteAgentId => ("id".to_owned(), None),
+        Write::PutBootId(id) => ("boot".to_owned(), Some(Record::BootId(id))),
+        Write::PutInfo(info) => ("info".to_owned(), Some(Record::Info(info))),
+        Write::PutFramework(info) => {
+            (format!("f/{}", info.id.clone().unwrap()), Some(Record::Framework(Box::new((*info).clone()))))
+        }
+        Write::DeleteFramework(id) => (format!("f/{id}"), None),
+        Write::PutExecutor(executor) => {
+            (format!("e/{}", executor.container_id), Some(Record::Executor(executor)))
+        }
+        Write::DeleteExecutor(id) => (format!("e/{id}"), None),
+        Write::PutTask(task) => (format!("t/{}", task.info.id), Some(Record::Task(task))),
+        Write::DeleteTask((_, id)) => (format!("t/{id}"), None),
+        Write::PutResources(resources) => ("resources".to_owned(), Some(Record::Resources(resources))),
+        Write::PutOperation(operation) => {
+            (format!("o/{}", operation.uuid), Some(Record::Operation(operation)))
+        }
+        Write::DeleteOperation(uuid) => (format!("o/{uuid}"), None),
+        Write::PutDrain(drain) => ("drain".to_owned(), drain.map(Record::Drain)),
+    };
+    match record {
+        Some(record) => drop(records.insert(key, record)),
+        None => drop(records.remove(&key)),
+    }
 }
