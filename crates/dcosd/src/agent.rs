@@ -22,7 +22,7 @@ use crate::cli::{self, AgentArgs};
 use crate::container_calls::ContainerCalls;
 use crate::containers_side::{self, ContainersSide, chain};
 use crate::stream::{self, AGENT_STREAM_PORT, ToMaster};
-use crate::{asked_to_end, detect, seed, sweep};
+use crate::{asked_to_end, detect, qos, seed, sweep};
 
 /// The agent's own endpoint.
 pub const AGENT_PORT: u16 = 5051;
@@ -74,6 +74,11 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
         headroom: args.gc_disk_headroom.clamp(0.0, 1.0),
     };
     let sweep = tokio::spawn(sweep::run(handle.clone(), keep));
+    let thresholds = qos::Thresholds {
+        minutes_5: args.qos_load_threshold_5min,
+        minutes_15: args.qos_load_threshold_15min,
+    };
+    let qos = tokio::spawn(qos::run(handle.clone(), thresholds));
     let leave = tokio::spawn(leave_when_asked(handle.clone()));
     let connect = tokio::spawn(stay_connected(handle.clone(), identity, args.masters.clone()));
     let result = tokio::select! {
@@ -89,6 +94,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
     };
     connect.abort();
     leave.abort();
+    qos.abort();
     sweep.abort();
     follow.abort();
     result
@@ -114,7 +120,8 @@ async fn start_runtime(
 
 fn agent_config(args: &AgentArgs, root: bool) -> anyhow::Result<AgentConfig> {
     let role = if args.public { Role::new("slave_public").context("the public role")? } else { Role::any() };
-    let resources = detect::resources(args.resources.as_deref(), &args.node.data_dir, &role, root)?;
+    let mut resources = detect::resources(args.resources.as_deref(), &args.node.data_dir, &role, root)?;
+    resources.add(&detect::revocable(&args.revocable_resources)?);
     let mut attributes = detect::attributes(&args.attributes)?;
     if args.public {
         attributes

@@ -18,7 +18,7 @@ pub enum Command {
     /// Run a master: Mesos, Marathon and Admin Router.
     Master(MasterArgs),
     /// Run an agent: containers of this node.
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// A whole cluster on this machine.
     Dev(devcluster::cli::DevArgs),
     /// The parent of an agent's containers; started by the agent.
@@ -121,6 +121,15 @@ pub struct AgentArgs {
     /// Part of the disk, from 0 to 1, that is to stay free.
     #[arg(long, default_value_t = 0.1)]
     pub gc_disk_headroom: f64,
+    /// Offered beside all others and taken back when the machine gets busy, like cpus:2;mem:1024
+    #[arg(long, default_value = "")]
+    pub revocable_resources: String,
+    /// Load of the last 5 minutes above which revocable resources are taken back.
+    #[arg(long)]
+    pub qos_load_threshold_5min: Option<f64>,
+    /// The same for the last 15 minutes.
+    #[arg(long)]
+    pub qos_load_threshold_15min: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

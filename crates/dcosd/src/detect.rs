@@ -29,6 +29,19 @@ pub fn resources(given: Option<&str>, data_dir: &Path, role: &Role, root: bool) 
     Resources::parse(&text, role).with_context(|| format!("detected {text}"))
 }
 
+/// What is given out beside all others until further notice.
+pub fn revocable(text: &str) -> anyhow::Result<Resources> {
+    let given = Resources::parse(text, &Role::any()).context("reading --revocable-resources")?;
+    let mut revocable = Resources::new();
+    for resource in given.iter() {
+        if !resource.is_unreserved() || resource.name == *"disk" {
+            bail!("--revocable-resources: {} is reserved or disk, which cannot be taken back", resource.name);
+        }
+        revocable.add_one(model::Resource { revocable: true, ..resource.clone() });
+    }
+    Ok(revocable)
+}
+
 /// All but `keep`, or half of a small machine.
 fn leave_some(total: u64, keep: u64, small: u64) -> u64 {
     if total < small { total / 2 } else { total - keep }.max(1)

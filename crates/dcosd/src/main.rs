@@ -10,6 +10,7 @@ mod containers_side;
 mod detect;
 mod logging;
 mod master;
+mod qos;
 mod stream;
 mod sweep;
 mod volumes;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         }
         Command::Agent(args) => {
             logging::start(args.node.log_format);
-            serve(agent::run(args))
+            serve(agent::run(*args))
         }
         Command::Dev(args) => devcluster::cli::run(args),
         Command::Keeper(args) => keeper_process(args),

@@ -101,6 +101,10 @@ pub enum Input {
     VolumeDone {
         uuid: UpdateId,
     },
+    /// The machine is too busy for what this run has only until further notice.
+    Preempt {
+        run: ContainerId,
+    },
     /// Leave the cluster for good.
     Unregister,
     Tick,
@@ -241,6 +245,7 @@ impl Agent {
             Input::LaunchFailed { id, message } => self.launch_failed(now, &id, message, &mut out),
             Input::Exited { id, exit } => self.exited(now, &id, &exit, &mut out),
             Input::VolumeDone { uuid } => self.volume_done(uuid, &mut out),
+            Input::Preempt { run } => self.preempt(now, &run, &mut out),
             Input::Unregister => self.unregister(now, &mut out),
             Input::Tick => {}
         }

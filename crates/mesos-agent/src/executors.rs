@@ -15,6 +15,7 @@ use model::{
 };
 
 use crate::brain::{Agent, Effect, ExecutorConn, ExecutorKey, ExecutorRefusal, Out};
+use crate::exits;
 use crate::state::{
     AgentTask, ContainerExit, ExecutorPhase, ExitStatus, KillCause, Phase, Shutdown, TaskKey, Verdict, Write,
 };
@@ -166,7 +167,7 @@ impl Agent {
     }
 
     /// Live tasks of a run, in the order in which they came.
-    fn live_tasks(&self, run: &ContainerId) -> Vec<TaskKey> {
+    pub(crate) fn live_tasks(&self, run: &ContainerId) -> Vec<TaskKey> {
         let keys = self.by_run.get(run).into_iter().flatten();
         let mut live: Vec<&Arc<AgentTask>> =
             keys.filter_map(|key| self.tasks.get(key)).filter(|task| task.phase != Phase::Ended).collect();
@@ -297,6 +298,21 @@ impl Agent {
         executor.shutdown = Some(Shutdown { deadline: now, forced: true, silent });
         out.write(Write::PutExecutor(slot.clone()));
         out.effect(Effect::Destroy { id: run.clone() });
+    }
+
+    /// Takes back what a run has only until further notice.
+    pub(crate) fn preempt(&mut self, now: Time, run: &ContainerId, out: &mut Out) {
+        match self.executors.get(run).filter(|executor| executor.is_live()) {
+            Some(executor) if !executor.is_default() => {
+                self.judge(run, Verdict::Preempted);
+                self.force_executor(now, run, out);
+            }
+            _ => {
+                for key in self.live_tasks(run) {
+                    self.preempt_task(now, &key, out);
+                }
+            }
+        }
     }
 
     /// Asks it to end; by force after its grace period.
@@ -435,7 +451,7 @@ impl Agent {
                 "The agent restarted, and the framework does not checkpoint".to_owned(),
             ),
             (Some(Verdict::Preempted), _) => {
-                (gone(), Reason::ContainerPreempted, "Container was preempted".to_owned())
+                (gone(), Reason::ContainerPreempted, exits::PREEMPTED.to_owned())
             }
             (None, ExecutorEnd::Exited(ContainerExit { memory: Some(memory), .. })) => {
                 (TaskState::Failed, Reason::ContainerLimitationMemory, memory.clone())

@@ -4,6 +4,8 @@ use model::{Reason, TaskState};
 
 use crate::state::{ContainerExit, ExitStatus, KillCause};
 
+pub(crate) const PREEMPTED: &str = "Container was preempted: its revocable resources were taken back";
+
 /// State, reason and message of a task whose container ended.
 pub(crate) fn describe(
     exit: &ContainerExit,
@@ -24,6 +26,9 @@ pub(crate) fn describe(
         None => {}
         Some(KillCause::MaxCompletionTime) => {
             return (TaskState::Failed, Some(Reason::MaxCompletionTimeReached), message);
+        }
+        Some(KillCause::Preempted) => {
+            return (TaskState::Gone, Some(Reason::ContainerPreempted), PREEMPTED.to_owned());
         }
         Some(KillCause::Asked | KillCause::Draining) => return (TaskState::Killed, None, message),
     }

@@ -119,6 +119,11 @@ impl Handle {
         self.send(Input::Unregister).await;
     }
 
+    /// Takes back what this run has only until further notice.
+    pub async fn preempt(&self, run: model::ContainerId) {
+        self.send(Input::Preempt { run }).await;
+    }
+
     pub fn view(&self) -> Arc<AgentView> {
         self.view.load_full()
     }

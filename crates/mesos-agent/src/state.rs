@@ -87,6 +87,8 @@ pub enum KillCause {
     Asked,
     MaxCompletionTime,
     Draining,
+    /// Its revocable resources were taken back.
+    Preempted,
 }
 
 impl AgentTask {

@@ -63,8 +63,11 @@ impl Agent {
             return;
         }
         let Some(key) = self.by_container.get(id).cloned() else { return };
-        let killed = self.tasks.get(&key).is_some_and(|task| task.kill.is_some());
-        if killed {
+        let cause = self.tasks.get(&key).and_then(|task| task.kill.as_ref()).map(|kill| kill.cause);
+        if cause == Some(KillCause::Preempted) {
+            let (state, reason) = (self.lost_as(&key.0, TaskState::Gone), Some(Reason::ContainerPreempted));
+            self.end(now, &key, state, Source::Agent, reason, exits::PREEMPTED.to_owned(), out);
+        } else if cause.is_some() {
             let reason = Some(Reason::TaskKilledDuringLaunch);
             let text = "Task killed before it was started".to_owned();
             self.end(now, &key, TaskState::Killed, Source::Agent, reason, text, out);
@@ -92,6 +95,7 @@ impl Agent {
         }
         let cause = task.kill.as_ref().map(|kill| kill.cause);
         let (state, reason, message) = exits::describe(exit, cause);
+        let state = if state == TaskState::Gone { self.lost_as(&key.0, state) } else { state };
         let limitation = exit.memory.as_ref().map(|_| memory_limit(&task.info.resources));
         let mut status = self.status(now, &key, state, Source::Executor, reason, Some(message));
         status.limitation = limitation;
@@ -231,6 +235,15 @@ impl Agent {
             out.write(Write::PutTask(task.clone()));
         }
         out.effect(Effect::Terminate { id });
+    }
+
+    pub(crate) fn preempt_task(&mut self, now: Time, key: &TaskKey, out: &mut Out) {
+        let Some(slot) = self.tasks.get_mut(key) else { return };
+        let silent = slot.kill.as_ref().is_some_and(|kill| kill.silent);
+        let cause = KillCause::Preempted;
+        Arc::make_mut(slot).kill = Some(Kill { deadline: now, forced: true, silent, cause, policy: None });
+        out.write(Write::PutTask(slot.clone()));
+        out.effect(Effect::Destroy { id: slot.container_id.clone() });
     }
 
     /// Live tasks that were launched together on one run.

@@ -3,9 +3,10 @@
 //! Lists are flat: a task names its executor by `executor_id`, and its run by the
 //! container ([`AgentTask::run`]). Command tasks have no entry in `executors`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{AgentId, AgentInfo, DrainInfo, FrameworkInfo, OperationRecord, Resources, Time};
+use model::{AgentId, AgentInfo, ContainerId, DrainInfo, FrameworkInfo, OperationRecord, Resources, Time};
 
 use crate::state::{AgentExecutor, AgentTask, Phase};
 
@@ -34,6 +35,17 @@ pub struct AgentView {
 }
 
 impl AgentView {
+    /// Runs that hold resources which may be taken back.
+    pub fn revocable_runs(&self) -> BTreeSet<ContainerId> {
+        let revocable = |resources: &Resources| resources.iter().any(|resource| resource.revocable);
+        let tasks = self.tasks.iter().map(|task| &task.task).filter(|task| task.phase != Phase::Ended);
+        let tasks = tasks.filter(|task| revocable(&task.info.resources)).map(|task| task.run());
+        let executors = self.executors.iter().map(|executor| &executor.executor);
+        let executors =
+            executors.filter(|executor| executor.is_live() && revocable(&executor.info.resources));
+        tasks.chain(executors.map(|executor| executor.container_id.clone())).collect()
+    }
+
     /// What live executors and tasks hold.
     pub fn allocated(&self) -> Resources {
         let mut sum = Resources::new();

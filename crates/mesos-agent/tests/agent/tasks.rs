@@ -123,6 +123,29 @@ fn draining_ends_tasks_and_takes_none() {
 }
 
 #[test]
+fn ks_73_a_preempted_task() {
+    use model::Resource;
+    let revocable =
+        Resource { revocable: true, ..Resource::scalar("cpus", model::Quantity::from_milli(1_000)) };
+    for (capabilities, state) in [(&[Capability::PartitionAware][..], "GONE"), (&[][..], "LOST")] {
+        let mut info = task("t1");
+        info.resources.add_one(revocable.clone());
+        let mut bench = running(capabilities, info);
+        let run = bench.agent.view(bench.now).revocable_runs().into_iter().next().unwrap();
+        is(bench.step(mesos_agent::Input::Preempt { run }), "destroy c1");
+        is(bench.exited("c1", signal(9)), &format!("update t1 {state} CONTAINER_PREEMPTED u3"));
+        let mut info = on_executor("t2");
+        info.resources.add_one(revocable.clone());
+        bench.run(&framework(capabilities), info);
+        bench.started("c2", 12);
+        let run = bench.agent.view(bench.now).revocable_runs().into_iter().next().unwrap();
+        is(bench.step(mesos_agent::Input::Preempt { run }), "destroy c2");
+        let lines = bench.exited("c2", signal(9));
+        is(lines, &format!("update t2 {state} CONTAINER_PREEMPTED u4 | executor E exited Some(9)"));
+    }
+}
+
+#[test]
 fn a_task_of_this_house_knows_its_role() {
     let bench = running(&[], task("t1"));
     assert_eq!(bench.env(0, "MESOS_ALLOCATION_ROLE"), Some("eng"));
