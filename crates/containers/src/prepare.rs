@@ -5,7 +5,7 @@
 use std::path::{Component, Path};
 
 use keeper::CONTAINER_CAPABILITIES;
-use keeper::spec::{Bind, Credentials, Isolation, Root, Spec};
+use keeper::spec::{Bind, Credentials, Isolation, Root, Spec, Stdio};
 
 use crate::api::{Command, LaunchError, LaunchSpec};
 use crate::image::{Image, ImageConfig};
@@ -163,8 +163,7 @@ pub fn build(spec: &LaunchSpec, node: Node, dir: &Path, image: Option<&Image>) -
         env: environment(&spec.env, config),
         cwd,
         credentials: credentials(spec, node)?,
-        stdout: spec.sandbox.join("stdout"),
-        stderr: spec.sandbox.join("stderr"),
+        stdio: Stdio::Files { stdout: spec.sandbox.join("stdout"), stderr: spec.sandbox.join("stderr") },
         cgroup_procs: Vec::new(),
         isolation,
         rlimits: Vec::new(),

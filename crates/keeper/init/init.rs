@@ -8,7 +8,8 @@
 //! this process ends, whoever its parent is by that time.
 //!
 //! Descriptors at start: 0–2 the task's, 3 the keeper's socket, 4 the status
-//! file. Arguments: own name, then the command's.
+//! file. Arguments: own name, then the command's. Named `dcos-init-terminal`, it
+//! makes descriptor 0 the command's terminal.
 #![no_std]
 #![no_main]
 
@@ -17,6 +18,11 @@ use core::arch::{asm, global_asm};
 const SYNC: usize = 3;
 const STATUS: usize = 4;
 const CANDIDATE_MAX: usize = 4096;
+const CHILDREN_MAX: usize = 4096;
+/// Rounds of ending what the command left behind.
+const END_ROUNDS_MAX: usize = 1000;
+/// Length of the name without a terminal.
+const NAME_LENGTH: usize = 9;
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\0";
 
 const EINTR: isize = -4;
@@ -35,6 +41,9 @@ const SIGKILL: usize = 9;
 const PR_SET_NAME: usize = 15;
 const PR_SET_CHILD_SUBREAPER: usize = 36;
 const WNOHANG: usize = 1;
+const TIOCSCTTY: usize = 0x540e;
+const AT_FDCWD: usize = -100isize as usize;
+const O_CLOEXEC: usize = 0o2000000;
 
 #[cfg(target_arch = "x86_64")]
 mod nr {
@@ -42,6 +51,8 @@ mod nr {
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
     pub const SIGPROCMASK: usize = 14;
+    pub const IOCTL: usize = 16;
+    pub const GETPID: usize = 39;
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
     pub const WAIT4: usize = 61;
@@ -52,6 +63,7 @@ mod nr {
     pub const SIGTIMEDWAIT: usize = 128;
     pub const PRCTL: usize = 157;
     pub const EXIT_GROUP: usize = 231;
+    pub const OPENAT: usize = 257;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -65,10 +77,13 @@ mod nr {
     pub const WAIT4: usize = 260;
     pub const KILL: usize = 129;
     pub const FCNTL: usize = 25;
+    pub const IOCTL: usize = 29;
+    pub const OPENAT: usize = 56;
     pub const CHDIR: usize = 49;
     pub const SETSID: usize = 157;
     pub const SIGTIMEDWAIT: usize = 137;
     pub const PRCTL: usize = 167;
+    pub const GETPID: usize = 172;
     pub const EXIT_GROUP: usize = 94;
 }
 
@@ -113,13 +128,13 @@ fn exit(code: usize) -> ! {
 unsafe extern "C" fn main(stack: *const usize) -> ! {
     // SAFETY: the kernel puts argc, then the argv array with a null, then the
     // environment array with a null on the initial stack.
-    let (argv, envp) = unsafe {
+    let (argv, envp, has_terminal) = unsafe {
         let argc = *stack;
         if argc < 2 {
             exit(125);
         }
         let argv = stack.add(1) as *const *const u8;
-        (argv.add(1), argv.add(argc + 1))
+        (argv.add(1), argv.add(argc + 1), is_longer(*argv, NAME_LENGTH))
     };
     let all: u64 = !0;
     // SAFETY: plain descriptors and flags; the mask outlives the calls.
@@ -137,7 +152,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     let child = unsafe { syscall(nr::CLONE, SIGCHLD, 0, 0, 0) };
     if child == 0 {
         // SAFETY: argv and envp are the arrays found above.
-        unsafe { command(argv, envp) }
+        unsafe { command(argv, envp, has_terminal) }
     }
     if child < 0 {
         fail(child);
@@ -175,11 +190,17 @@ fn fail(errno: isize) -> ! {
 
 /// # Safety
 /// Both are null-terminated arrays of C strings.
-unsafe fn command(argv: *const *const u8, envp: *const *const u8) -> ! {
+unsafe fn command(argv: *const *const u8, envp: *const *const u8, has_terminal: bool) -> ! {
     let none: u64 = 0;
     // SAFETY: as the caller promises; every candidate is a C string.
     unsafe {
         syscall(nr::SETSID, 0, 0, 0, 0);
+        if has_terminal {
+            let taken = syscall(nr::IOCTL, 0, TIOCSCTTY, 0, 0);
+            if taken < 0 {
+                fail(taken);
+            }
+        }
         // Without a pid namespace nothing else ends the command with its init.
         syscall(nr::PRCTL, PR_SET_PDEATHSIG, SIGKILL, 0, 0);
         syscall(nr::SIGPROCMASK, SIG_SETMASK, &raw const none as usize, 0, 8);
@@ -261,6 +282,13 @@ unsafe fn find_path(envp: *const *const u8) -> *const u8 {
 
 /// # Safety
 /// `text` is a C string.
+unsafe fn is_longer(text: *const u8, length: usize) -> bool {
+    // SAFETY: stops at the terminating null.
+    unsafe { (0..=length).all(|at| *text.add(at) != 0) }
+}
+
+/// # Safety
+/// `text` is a C string.
 unsafe fn contains_slash(text: *const u8) -> bool {
     let mut at = text;
     // SAFETY: stops at the terminating null.
@@ -303,8 +331,53 @@ fn reap(command: isize) {
             // Without a pid namespace nothing else ends what it left behind.
             // SAFETY: plain numbers.
             unsafe { syscall(nr::KILL, child.wrapping_neg() as usize, SIGKILL, 0, 0) };
+            // SAFETY: takes nothing.
+            if unsafe { syscall(nr::GETPID, 0, 0, 0, 0) } != 1 {
+                end_children();
+            }
             let signal = status & 0x7f;
             exit(if signal == 0 { ((status >> 8) & 0xff) as usize } else { (128 + signal) as usize });
+        }
+    }
+}
+
+/// Ends everything below this process: orphans become its children.
+fn end_children() {
+    for _ in 0..END_ROUNDS_MAX {
+        kill_children();
+        // SAFETY: nobody wants the status.
+        let child = unsafe { syscall(nr::WAIT4, usize::MAX, 0, 0, 0) };
+        if child <= 0 && child != EINTR {
+            return;
+        }
+    }
+}
+
+fn kill_children() {
+    let mut text = core::mem::MaybeUninit::<[u8; CHILDREN_MAX]>::uninit();
+    let buffer = text.as_mut_ptr() as *mut u8;
+    // SAFETY: a constant path; the kernel fills at most the buffer, and only
+    // what it filled is read.
+    unsafe {
+        let path = c"/proc/thread-self/children".as_ptr() as usize;
+        let file = syscall(nr::OPENAT, AT_FDCWD, path, O_CLOEXEC, 0);
+        if file < 0 {
+            return;
+        }
+        let length = syscall(nr::READ, file as usize, buffer as usize, CHILDREN_MAX, 0);
+        syscall(nr::CLOSE, file as usize, 0, 0, 0);
+        let mut number = 0usize;
+        for at in 0..length.max(0) as usize {
+            let byte = *buffer.add(at);
+            if byte.is_ascii_digit() {
+                number = number.wrapping_mul(10).wrapping_add((byte - b'0') as usize);
+            } else {
+                // A number that the buffer cut off is left for the next look.
+                if number > 1 {
+                    syscall(nr::KILL, number, SIGKILL, 0, 0);
+                }
+                number = 0;
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::os::fd::RawFd;
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::ops::{Action, OnError, Op};
 
@@ -30,6 +31,8 @@ pub struct Plan {
     pub envp: Vec<*const c_char>,
     /// Where reports go.
     pub sync: RawFd,
+    /// Whom [`Action::Fork`] made; written while the memory is still shared.
+    pub forked: AtomicI32,
 }
 
 #[repr(C)]
@@ -97,6 +100,11 @@ fn run(plan: &Plan, action: &Action) -> c_int {
             // SAFETY: a constant buffer.
             check(unsafe { libc::write(*descriptor, c"0".as_ptr().cast(), 1) } as c_long)
         }
+        // SAFETY: takes numbers.
+        Action::EnterNamespace { descriptor, .. } => check(unsafe { libc::setns(*descriptor, 0) }.into()),
+        Action::Fork => fork(plan),
+        // SAFETY: takes numbers.
+        Action::Protect => check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into()),
         Action::ResetSignals => reset_signals(),
         // SAFETY: no arguments.
         Action::NewSession => check(unsafe { libc::syscall(libc::SYS_setsid) }),
@@ -172,6 +180,20 @@ fn run(plan: &Plan, action: &Action) -> c_int {
             })
         }
     }
+}
+
+/// The raw call: libc's would run handlers and take locks.
+fn fork(plan: &Plan) -> c_int {
+    let flags = c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    // SAFETY: no memory is shared with the new process, which goes on with a
+    // copy of this stack.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    if pid > 0 {
+        plan.forked.store(pid as c_int, Ordering::Relaxed);
+        // SAFETY: ends this process at once; the new one carries on.
+        unsafe { libc::_exit(0) };
+    }
+    check(pid)
 }
 
 fn mount(source: &CStr, target: &CStr, kind: *const c_char, flags: u64, data: *const c_char) -> c_int {

@@ -11,18 +11,23 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::child::{self, Plan, REPORT_BYTES, REPORT_COMMAND, REPORT_FAILED, REPORT_WARNING};
 use crate::ops::{self, Descriptors, Op};
 use crate::process;
 use crate::record::{Identity, Record};
-use crate::spec::{Invalid, Isolation, Spec};
+use crate::spec::{Credentials, Invalid, Isolation, Join, Spec, Stdio};
+use crate::terminal::{self, Terminal};
 
 /// The containers' first process, built by `build.rs`.
 const INIT_PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/dcos-init"));
 const STACK_BYTES: usize = 64 << 10;
 /// Descriptors for the child are moved above this, out of the way of 0–4.
 const DESCRIPTOR_FIRST: RawFd = 32;
+/// In the order they are entered: the one of processes before the one of files,
+/// since the way to both is in `/proc`.
+const NAMESPACES: [&str; 6] = ["ipc", "uts", "net", "cgroup", "pid", "mnt"];
 
 /// What a keeper keeps ready for all launches.
 pub struct Launcher {
@@ -40,7 +45,12 @@ pub struct Starting {
     pub identity: Identity,
     pub sync: OwnedFd,
     pub warnings: Vec<String>,
+    pub terminal: Option<Terminal>,
+    /// Whether it has heard "go", as far as is known.
+    told: bool,
     command: String,
+    /// Steps that the first process takes by itself, of a nested container.
+    late: Vec<Op>,
 }
 
 /// What the socket of a starting container said.
@@ -67,6 +77,8 @@ pub enum Error {
     Command { command: String, source: io::Error, advice: &'static str },
     #[error("the first process of container {0} ended before its command was started")]
     Died(String),
+    #[error("the container that {0} is to be nested in has ended: launch it anew first")]
+    NoParent(String),
 }
 
 impl Launcher {
@@ -101,7 +113,7 @@ impl Launcher {
             None,
         )
         .map_err(|errno| cannot_clone(&spec, errno.into()))?;
-        let files = Files::open(record, &spec, theirs, &self.init)?;
+        let mut files = Files::open(record, &spec, theirs, &self.init)?;
         let ops = ops::plan(&spec, &files.descriptors, self.capabilities)
             .map_err(|_| Invalid::Nul { what: "a path" })?;
         let strings = Strings::of(&spec)?;
@@ -110,23 +122,37 @@ impl Launcher {
             argv: pointers(&strings.argv),
             envp: pointers(&strings.env),
             sync: files.descriptors.sync,
+            forked: AtomicI32::new(0),
         };
-        let pid = self
+        let mut pid = self
             .stack
             .clone_with(&plan, namespaces(&spec.isolation))
             .map_err(|source| cannot_clone(&spec, source))?;
+        let terminal = files.terminal.take();
         drop(files);
+        let is_nested = matches!(spec.isolation, Isolation::Nested(_));
+        if is_nested {
+            reap(pid);
+            pid = u32::try_from(plan.forked.load(Ordering::Relaxed)).unwrap_or_default();
+        }
         let ops = plan.ops;
-        // The child has said all it will say about its steps by now.
-        let warnings = early_reports(&ours, &spec, &ops)?;
+        // But for a nested one, the child has said all it will say about its steps.
+        let warnings = early_reports(&ours, &spec.container, &ops)?;
         let Some(start_time) = process::start_time(pid) else {
             return Err(Error::Died(spec.container.clone()));
         };
         let identity = Identity { pid, start_time };
         record.write_identity(identity).map_err(recording)?;
-        rustix::io::write(&ours, &[1]).map_err(|errno| recording(errno.into()))?;
+        let told = match rustix::io::write(&ours, &[1]) {
+            Ok(_) => true,
+            // Its last words come next.
+            Err(rustix::io::Errno::PIPE) if is_nested => false,
+            Err(errno) => return Err(recording(errno.into())),
+        };
         let command = spec.argv.first().cloned().unwrap_or_default();
-        Ok(Starting { container: spec.container, identity, sync: ours, warnings, command })
+        let late = if is_nested { ops } else { Vec::new() };
+        let container = spec.container;
+        Ok(Starting { container, identity, sync: ours, warnings, terminal, told, command, late })
     }
 }
 
@@ -134,16 +160,24 @@ impl Starting {
     /// Reads the init program's report; call when the socket is readable.
     pub fn progress(&mut self) -> io::Result<Option<Progress>> {
         let mut report = [0; REPORT_BYTES];
-        match rustix::net::recv(&self.sync, &mut report, rustix::net::RecvFlags::DONTWAIT) {
-            Ok((_, REPORT_BYTES)) if report[0] == REPORT_COMMAND => {
-                let [.., a, b, c, d] = report;
-                let errno = i32::from_ne_bytes([a, b, c, d]);
-                Ok(Some(Progress::Failed(cannot_run(&self.command, errno))))
+        loop {
+            match rustix::net::recv(&self.sync, &mut report, rustix::net::RecvFlags::DONTWAIT) {
+                Ok((_, REPORT_BYTES)) if report[0] == REPORT_COMMAND => {
+                    let [.., a, b, c, d] = report;
+                    let errno = i32::from_ne_bytes([a, b, c, d]);
+                    return Ok(Some(Progress::Failed(cannot_run(&self.command, errno))));
+                }
+                Ok((_, REPORT_BYTES)) => match interpret(report, &self.container, &self.late) {
+                    Report::Warning(text) => self.warnings.push(text),
+                    Report::Failure(error) => return Ok(Some(Progress::Failed(error))),
+                },
+                Ok((_, 0)) if self.told => return Ok(Some(Progress::Running)),
+                // It ended before it read "go"; what it said is still there.
+                Err(rustix::io::Errno::CONNRESET) => self.told = false,
+                Ok(_) => return Ok(Some(Progress::Failed(Error::Died(self.container.clone())))),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
             }
-            Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => Ok(Some(Progress::Running)),
-            Ok(_) => Ok(Some(Progress::Failed(Error::Died(self.container.clone())))),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
-            Err(errno) => Err(errno.into()),
         }
     }
 }
@@ -154,35 +188,35 @@ enum Report {
 }
 
 /// What the child said during its steps: the reason if it ended, else warnings.
-fn early_reports(sync: &OwnedFd, spec: &Spec, ops: &[Op]) -> Result<Vec<String>, Error> {
+fn early_reports(sync: &OwnedFd, container: &str, ops: &[Op]) -> Result<Vec<String>, Error> {
     let mut report = [0; REPORT_BYTES];
     let mut warnings = Vec::new();
     loop {
         match rustix::net::recv(sync, &mut report, rustix::net::RecvFlags::DONTWAIT) {
-            Ok((_, REPORT_BYTES)) => match interpret(report, spec, ops) {
+            Ok((_, REPORT_BYTES)) => match interpret(report, container, ops) {
                 Report::Warning(text) => warnings.push(text),
                 Report::Failure(error) => return Err(error),
             },
             Err(rustix::io::Errno::AGAIN) => return Ok(warnings),
             Err(rustix::io::Errno::INTR) => {}
-            Ok(_) | Err(_) => return Err(Error::Died(spec.container.clone())),
+            Ok(_) | Err(_) => return Err(Error::Died(container.to_owned())),
         }
     }
 }
 
-fn interpret(report: [u8; REPORT_BYTES], spec: &Spec, ops: &[Op]) -> Report {
+fn interpret(report: [u8; REPORT_BYTES], container: &str, ops: &[Op]) -> Report {
     let [kind, _, low, high, a, b, c, d] = report;
     let errno = i32::from_ne_bytes([a, b, c, d]);
     let source = io::Error::from_raw_os_error(errno);
     let op = ops.get(usize::from(u16::from_le_bytes([low, high])));
     match (kind, op) {
         (REPORT_WARNING, Some(op)) => {
-            Report::Warning(format!("{} failed: {source}; left out", op.describe(spec)))
+            Report::Warning(format!("{} failed: {source}; left out", op.describe(container)))
         }
         (REPORT_FAILED, Some(op)) => {
-            Report::Failure(Error::Step { step: op.describe(spec), source, advice: op.advice(errno) })
+            Report::Failure(Error::Step { step: op.describe(container), source, advice: op.advice(errno) })
         }
-        _ => Report::Failure(Error::Died(spec.container.clone())),
+        _ => Report::Failure(Error::Died(container.to_owned())),
     }
 }
 
@@ -216,7 +250,7 @@ fn cannot_clone(spec: &Spec, source: io::Error) -> Error {
 
 fn namespaces(isolation: &Isolation) -> libc::c_int {
     match isolation {
-        Isolation::Session => 0,
+        Isolation::Session | Isolation::Nested(_) => 0,
         Isolation::Host | Isolation::Image(_) => {
             libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC
         }
@@ -226,15 +260,14 @@ fn namespaces(isolation: &Isolation) -> libc::c_int {
 /// Files of one launch, open until the child has its own copies.
 struct Files {
     descriptors: Descriptors,
+    terminal: Option<Terminal>,
     _open: Vec<OwnedFd>,
 }
 
 impl Files {
     fn open(record: &Record, spec: &Spec, sync: OwnedFd, init: &OwnedFd) -> Result<Self, Error> {
         let mut open = Vec::with_capacity(8 + spec.cgroup_procs.len());
-        let stdin = keep(&mut open, spec, Path::new("/dev/null"), File::open("/dev/null"))?;
-        let stdout = keep(&mut open, spec, &spec.stdout, open_output(spec, &spec.stdout))?;
-        let stderr = keep(&mut open, spec, &spec.stderr, open_output(spec, &spec.stderr))?;
+        let ([stdin, stdout, stderr], terminal) = streams(&mut open, spec)?;
         let status = keep(&mut open, spec, record.dir(), record.open_init_status())?;
         let mut cgroup_procs = Vec::with_capacity(spec.cgroup_procs.len());
         for path in &spec.cgroup_procs {
@@ -245,18 +278,85 @@ impl Files {
         let sync = moved.as_raw_fd();
         open.push(moved);
         let init = init.as_raw_fd();
-        let descriptors = Descriptors { stdin, stdout, stderr, sync, status, init, cgroup_procs };
-        Ok(Self { descriptors, _open: open })
+        let namespaces = match &spec.isolation {
+            Isolation::Nested(join) => open_namespaces(&mut open, spec, join)?,
+            _ => Vec::new(),
+        };
+        let descriptors = Descriptors { stdin, stdout, stderr, sync, status, init, cgroup_procs, namespaces };
+        Ok(Self { descriptors, terminal, _open: open })
     }
 }
 
+/// The command's three streams, and what the keeper holds of them.
+fn streams(open: &mut Vec<OwnedFd>, spec: &Spec) -> Result<([RawFd; 3], Option<Terminal>), Error> {
+    match &spec.stdio {
+        Stdio::Files { stdout, stderr } => {
+            let stdin = keep(open, spec, Path::new("/dev/null"), File::open("/dev/null"))?;
+            let stdout = keep(open, spec, stdout, open_output(spec, stdout))?;
+            let stderr = keep(open, spec, stderr, open_output(spec, stderr))?;
+            Ok(([stdin, stdout, stderr], None))
+        }
+        Stdio::Opened { stdin, stdout, stderr, terminal } => {
+            let (read, write) = if *terminal { (true, true) } else { (false, true) };
+            let stdin = keep(open, spec, stdin, open_given(spec, stdin, true, read))?;
+            let stdout = keep(open, spec, stdout, open_given(spec, stdout, read, write))?;
+            let stderr = keep(open, spec, stderr, open_given(spec, stderr, read, write))?;
+            Ok(([stdin, stdout, stderr], None))
+        }
+        Stdio::Terminal { output, size } => {
+            let container = match &spec.isolation {
+                Isolation::Nested(Join { pid, start_time, .. }) => {
+                    Some(Identity { pid: *pid, start_time: *start_time })
+                }
+                _ => None,
+            };
+            let path = Path::new(terminal::PATH);
+            let cannot = |source| cannot_open(spec, path, source);
+            let (near, far) = terminal::open(container, *size).map_err(cannot)?;
+            own(spec, far.as_fd()).map_err(cannot)?;
+            let file = open_output(spec, output).map_err(|source| cannot_open(spec, output, source))?;
+            let far = keep(open, spec, path, Ok(File::from(far)))?;
+            let held = Terminal::new(near, file).map_err(cannot)?;
+            Ok(([far; 3], Some(held)))
+        }
+    }
+}
+
+/// The namespaces of the other container that are not the keeper's too.
+fn open_namespaces(
+    open: &mut Vec<OwnedFd>,
+    spec: &Spec,
+    join: &Join,
+) -> Result<Vec<(&'static str, RawFd)>, Error> {
+    let gone = || Error::NoParent(spec.container.clone());
+    let mut found = Vec::with_capacity(NAMESPACES.len());
+    for name in NAMESPACES {
+        let path = format!("/proc/{}/ns/{name}", join.pid);
+        let path = Path::new(&path);
+        // Without this kind of namespace there is nothing to enter.
+        let Ok(own) = std::fs::read_link(format!("/proc/self/ns/{name}")) else { continue };
+        match std::fs::read_link(path) {
+            Ok(other) if other == own => {}
+            Ok(_) => found.push((name, keep(open, spec, path, File::open(path))?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone()),
+            Err(error) => return Err(cannot_open(spec, path, error)),
+        }
+    }
+    // The pid was this process's all the while: what was opened is its own.
+    let is_there = process::start_time(join.pid) == Some(join.start_time) && !process::is_zombie(join.pid);
+    if is_there { Ok(found) } else { Err(gone()) }
+}
+
 fn keep(open: &mut Vec<OwnedFd>, spec: &Spec, path: &Path, file: io::Result<File>) -> Result<RawFd, Error> {
-    let cannot =
-        |source| Error::Open { container: spec.container.clone(), path: path.display().to_string(), source };
+    let cannot = |source| cannot_open(spec, path, source);
     let moved = high(file.map_err(cannot)?.as_fd()).map_err(cannot)?;
     let descriptor = moved.as_raw_fd();
     open.push(moved);
     Ok(descriptor)
+}
+
+fn cannot_open(spec: &Spec, path: &Path, source: io::Error) -> Error {
+    Error::Open { container: spec.container.clone(), path: path.display().to_string(), source }
 }
 
 /// A copy with a number the child can move down without overwriting another.
@@ -273,10 +373,34 @@ fn open_output(spec: &Spec, path: &Path) -> io::Result<File> {
     }
     // O_NONBLOCK was for a fifo in the place of the file only.
     rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::APPEND)?;
-    if let Some(credentials) = &spec.credentials {
-        std::os::unix::fs::fchown(&file, Some(credentials.uid), Some(credentials.gid))?;
-    }
+    own(spec, file.as_fd())?;
     Ok(file)
+}
+
+/// A pipe or terminal of the client's.
+fn open_given(spec: &Spec, path: &Path, read: bool, write: bool) -> io::Result<File> {
+    // Not to wait for anybody, nor to get a terminal for the keeper.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(read).write(write).custom_flags(flags).open(path)?;
+    rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
+    own(spec, file.as_fd())?;
+    Ok(file)
+}
+
+/// The task's user may open its own streams anew, by `/dev/stdout` and the like.
+fn own(spec: &Spec, file: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+    match &spec.credentials {
+        Some(Credentials { uid, gid, .. }) => std::os::unix::fs::fchown(file, Some(*uid), Some(*gid)),
+        None => Ok(()),
+    }
+}
+
+/// Collects a child that has ended.
+fn reap(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    if pid.is_some() {
+        let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
+    }
 }
 
 struct Strings {
@@ -288,7 +412,9 @@ impl Strings {
     fn of(spec: &Spec) -> Result<Self, Error> {
         let nul = |what| move |_| Error::Invalid(Invalid::Nul { what });
         let mut argv = Vec::with_capacity(spec.argv.len() + 1);
-        argv.push(c"dcos-init".to_owned());
+        // It takes its standard input for its terminal if its name says so.
+        let name = if spec.stdio.has_terminal() { c"dcos-init-terminal" } else { c"dcos-init" };
+        argv.push(name.to_owned());
         for argument in &spec.argv {
             argv.push(CString::new(argument.as_str()).map_err(nul("an argument"))?);
         }

@@ -11,6 +11,7 @@
 
 mod capability;
 mod child;
+mod handover;
 mod launch;
 mod ops;
 pub mod process;
@@ -18,6 +19,7 @@ pub mod protocol;
 pub mod record;
 mod server;
 pub mod spec;
+pub mod terminal;
 
 pub use capability::CONTAINER_CAPABILITIES;
 pub use server::{Config, Error, run};

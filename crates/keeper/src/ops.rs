@@ -47,6 +47,15 @@ pub enum Action {
     JoinCgroup {
         descriptor: RawFd,
     },
+    /// Enters the namespace a descriptor stands for.
+    EnterNamespace {
+        descriptor: RawFd,
+        name: &'static str,
+    },
+    /// Goes on in a new child of the keeper with memory of its own.
+    Fork,
+    /// Nobody may trace this process or read its memory.
+    Protect,
     ResetSignals,
     NewSession,
     Umask(u32),
@@ -133,16 +142,21 @@ pub struct Descriptors {
     pub status: RawFd,
     pub init: RawFd,
     pub cgroup_procs: Vec<RawFd>,
+    /// Namespaces to enter, in this order.
+    pub namespaces: Vec<(&'static str, RawFd)>,
 }
 
 /// The steps for one container.
 pub fn plan(spec: &Spec, descriptors: &Descriptors, available: u64) -> Result<Vec<Op>, NulError> {
     let mut ops = Vec::with_capacity(96);
     push(&mut ops, Action::ResetSignals);
+    if let Isolation::Nested(_) = spec.isolation {
+        enter(&mut ops, &descriptors.namespaces);
+    }
     push(&mut ops, Action::NewSession);
     push(&mut ops, Action::Umask(0));
     match &spec.isolation {
-        Isolation::Session => {}
+        Isolation::Session | Isolation::Nested(_) => {}
         Isolation::Host => host(&mut ops),
         Isolation::Image(root) => image(&mut ops, root, &spec.cwd)?,
     }
@@ -157,6 +171,7 @@ pub fn plan(spec: &Spec, descriptors: &Descriptors, available: u64) -> Result<Ve
     }
     let capabilities = match &spec.isolation {
         Isolation::Image(root) => Some(root.capabilities & available),
+        Isolation::Nested(join) => join.capabilities.map(|capabilities| capabilities & available),
         Isolation::Session | Isolation::Host => None,
     };
     privileges(&mut ops, spec.credentials.as_ref(), capabilities);
@@ -178,6 +193,17 @@ pub fn plan(spec: &Spec, descriptors: &Descriptors, available: u64) -> Result<Ve
 
 fn push(ops: &mut Vec<Op>, action: Action) {
     ops.push(Op { action, on_error: OnError::Fail });
+}
+
+/// The other container's processes see this one from here on. A fork with
+/// memory of its own keeps the keeper out of their reach: they may stop the new
+/// process, and their control groups may make it wait.
+fn enter(ops: &mut Vec<Op>, namespaces: &[(&'static str, RawFd)]) {
+    push(ops, Action::Protect);
+    for &(name, descriptor) in namespaces {
+        push(ops, Action::EnterNamespace { descriptor, name });
+    }
+    push(ops, Action::Fork);
 }
 
 fn host(ops: &mut Vec<Op>) {
@@ -378,10 +404,13 @@ fn escape_into(data: &mut Vec<u8>, path: &Path) {
 
 impl Op {
     /// The step in words, for `... failed: <reason>`.
-    pub fn describe(&self, spec: &Spec) -> String {
+    pub fn describe(&self, container: &str) -> String {
         let text = |value: &CString| value.to_string_lossy().into_owned();
         match &self.action {
             Action::JoinCgroup { .. } => "joining the container's control groups".into(),
+            Action::EnterNamespace { name, .. } => format!("entering the other container's {name} namespace"),
+            Action::Fork => "starting a process in the other container".into(),
+            Action::Protect => "protecting the process from others".into(),
             Action::ResetSignals => "resetting signals".into(),
             Action::NewSession => "starting a session".into(),
             Action::Umask(_) => "setting the file mode mask".into(),
@@ -412,7 +441,7 @@ impl Op {
             Action::SetUid(uid) => format!("changing to user {uid}"),
             Action::NoNewPrivileges => "giving up new privileges".into(),
             Action::Dup { .. } => "arranging the standard streams".into(),
-            Action::ExecInit { .. } => format!("starting the first process of container {}", spec.container),
+            Action::ExecInit { .. } => format!("starting the first process of container {container}"),
         }
     }
 
@@ -430,6 +459,8 @@ impl Op {
             (Action::SetUid(_) | Action::SetGid(_) | Action::SetGroups(_), libc::EPERM) => {
                 "; only root can start tasks as another user"
             }
+            (Action::Fork, libc::ENOMEM) => "; the other container has ended",
+            (Action::Fork, libc::EAGAIN) => "; a limit of processes is reached",
             (Action::JoinCgroup { .. }, _) => "; check that the control groups were not removed",
             _ => "",
         }

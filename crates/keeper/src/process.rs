@@ -58,7 +58,7 @@ pub fn open(identity: Identity) -> io::Result<Option<OwnedFd>> {
 /// command, or to all its other processes. `false` if the container has ended.
 pub fn signal(identity: Identity, signal: Signal, all: bool) -> io::Result<bool> {
     let Some(handle) = open(identity)? else { return Ok(false) };
-    if signal == Signal::KILL && !has_own_pids(identity.pid) {
+    if signal == Signal::KILL && !is_first_of_namespace(identity.pid) {
         kill_below(&handle, identity.pid);
     } else if signal != Signal::KILL && all {
         let below = descendants(identity.pid);
@@ -75,12 +75,13 @@ pub fn signal(identity: Identity, signal: Signal, all: bool) -> io::Result<bool>
     }
 }
 
-/// Whether the end of `pid` ends everything below it.
-fn has_own_pids(pid: u32) -> bool {
-    let namespace = |path: String| fs::read_link(path).ok();
-    let own = namespace("/proc/self/ns/pid".into());
-    let other = namespace(format!("/proc/{pid}/ns/pid"));
-    own.is_some() && other.is_some() && own != other
+/// Whether the end of `pid` ends everything below it. A nested container's
+/// first process is in a namespace that is not its own.
+fn is_first_of_namespace(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let pids: Vec<&str> = pids.split_whitespace().collect();
+    pids.len() > 1 && pids.last() == Some(&"1")
 }
 
 /// Ends all processes below a first process that holds still meanwhile, so that

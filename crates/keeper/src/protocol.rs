@@ -9,9 +9,9 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::Spec;
+use crate::spec::{Spec, WindowSize};
 
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Largest frame, either way: a spec with its environment fits many times.
 pub const FRAME_MAX_BYTES: usize = 4 << 20;
 
@@ -45,6 +45,15 @@ pub enum RequestBody {
     },
     /// End, if no container runs.
     Stop,
+    /// Type into the terminal the keeper holds for a container.
+    Input {
+        container: String,
+        data: Vec<u8>,
+    },
+    Resize {
+        container: String,
+        size: WindowSize,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,11 +79,26 @@ pub enum Message {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplyBody {
-    Welcome { protocol: u32, build: String, pid: u32 },
-    Launched { pid: u32, start_time: u64, warnings: Vec<String> },
+    Welcome {
+        protocol: u32,
+        build: String,
+        pid: u32,
+    },
+    Launched {
+        pid: u32,
+        start_time: u64,
+        warnings: Vec<String>,
+    },
     Containers(Vec<Known>),
     Done,
-    Refused { kind: Refusal, message: String },
+    Refused {
+        kind: Refusal,
+        message: String,
+    },
+    /// How much of the input the terminal took; the rest is to be sent again later.
+    Written {
+        bytes: u32,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 //! `Exited` is pushed; an exit is pushed to every client, and again to every
 //! new one, until it is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -22,8 +22,9 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, WaitOptions};
 use crate::launch::{self, Launcher, Progress, Starting};
 use crate::protocol::{self, Known, Message, PROTOCOL, Refusal, ReplyBody, Request, RequestBody, Scope};
 use crate::record::{Identity, Record};
-use crate::spec::Spec;
-use crate::{CONTAINERS_DIR, LOCK_FILE, SOCKET_FILE, process};
+use crate::spec::{Spec, Stdio, WindowSize};
+use crate::terminal::{Left, Terminal};
+use crate::{CONTAINERS_DIR, LOCK_FILE, SOCKET_FILE, handover, process};
 
 /// Most connections at a time; an agent needs one.
 pub const CLIENTS_MAX: usize = 8;
@@ -31,6 +32,8 @@ pub const CLIENTS_MAX: usize = 8;
 pub const STARTING_MAX: usize = 256;
 /// Most containers with a record.
 pub const CONTAINERS_MAX: usize = 20_000;
+/// Most terminals held for containers.
+pub const TERMINALS_MAX: usize = 96;
 /// Most bytes waiting for a client that does not read; then it is cut off and
 /// finds everything again by connecting anew.
 pub const OUTPUT_MAX_BYTES: usize = 8 << 20;
@@ -81,6 +84,7 @@ struct Container {
     identity: Identity,
     status: Option<i32>,
     is_child: bool,
+    terminal: Option<Terminal>,
 }
 
 /// A launch whose answer is still open.
@@ -125,7 +129,12 @@ impl Server {
         }
         let listener = UnixListener::bind(&socket).map_err(unusable)?;
         listener.set_nonblocking(true).map_err(Error::Prepare)?;
-        let containers = recover(&dir).map_err(unusable)?;
+        let mut containers = recover(&dir).map_err(unusable)?;
+        for (id, terminal) in handover::take(&dir) {
+            if let Some(known) = containers.get_mut(&id) {
+                known.terminal = Some(terminal);
+            }
+        }
         let launcher = Launcher::new().map_err(Error::Prepare)?;
         Ok(Self {
             dir,
@@ -175,6 +184,14 @@ impl Server {
         for pending in &self.pending {
             watched.push(PollFd::new(&pending.starting.sync, PollFlags::IN));
         }
+        let first_terminal = watched.len();
+        let mut held = Vec::new();
+        for (id, known) in &self.containers {
+            if let Some(terminal) = &known.terminal {
+                watched.push(PollFd::from_borrowed_fd(terminal.descriptors()[0], PollFlags::IN));
+                held.push(id.clone());
+            }
+        }
         let timeout = Timespec { tv_sec: IDLE_SECONDS, tv_nsec: 0 };
         match poll(&mut watched, self.is_idle().then_some(&timeout)) {
             Ok(0) => return Ok(Waited::Idle),
@@ -186,8 +203,11 @@ impl Server {
         drop(watched);
         let (signalled, connecting) = (ready[0], ready[1]);
         // Launches first: their answer comes before their exit.
-        if ready[2 + self.clients.len()..].contains(&true) {
+        if ready[2 + self.clients.len()..first_terminal].contains(&true) {
             self.advance_launches();
+        }
+        for (id, _) in held.iter().zip(&ready[first_terminal..]).filter(|(_, ready)| **ready) {
+            self.take_output(id);
         }
         if signalled {
             self.take_signals();
@@ -201,6 +221,18 @@ impl Server {
             self.accept();
         }
         Ok(Waited::Event)
+    }
+
+    fn take_output(&mut self, id: &str) {
+        let Some(known) = self.containers.get_mut(id) else { return };
+        if known.terminal.as_mut().is_some_and(|terminal| terminal.take() == Left::Ended) {
+            known.terminal = None;
+        }
+    }
+
+    fn terminals(&self) -> usize {
+        let started = self.containers.values().filter(|known| known.terminal.is_some()).count();
+        started + self.pending.iter().filter(|pending| pending.starting.terminal.is_some()).count()
     }
 
     fn take_signals(&mut self) {
@@ -297,6 +329,8 @@ impl Server {
             RequestBody::Signal { container, signal, scope } => self.signal(&container, signal, scope),
             RequestBody::List => ReplyBody::Containers(self.list()),
             RequestBody::Forget { container } => self.forget(&container),
+            RequestBody::Input { container, data } => self.input(&container, &data),
+            RequestBody::Resize { container, size } => self.resize(&container, size),
             RequestBody::Upgrade { program, arguments } => self.upgrade(index, id, &program, &arguments),
             RequestBody::Stop if self.has_running() => {
                 refuse(Refusal::Busy, "containers run: end them first".into())
@@ -352,6 +386,12 @@ impl Server {
             );
             return Some(refuse(Refusal::Busy, message));
         }
+        if matches!(spec.stdio, Stdio::Terminal { .. }) && self.terminals() >= TERMINALS_MAX {
+            let message = format!(
+                "{TERMINALS_MAX} containers with a terminal run, more are not accepted: end one first"
+            );
+            return Some(refuse(Refusal::Busy, message));
+        }
         match self.launcher.start(&self.dir, spec) {
             Ok(starting) => {
                 self.launches_untrimmed += 1;
@@ -392,8 +432,9 @@ impl Server {
                 refused_launch(&error)
             }
             None => {
-                let identity = starting.identity;
-                self.containers.insert(container, Container { identity, status: None, is_child: true });
+                let Starting { identity, terminal, .. } = starting;
+                self.containers
+                    .insert(container, Container { identity, status: None, is_child: true, terminal });
                 let Identity { pid, start_time } = identity;
                 ReplyBody::Launched { pid, start_time, warnings: starting.warnings }
             }
@@ -418,6 +459,9 @@ impl Server {
                 let record = Record::of(&self.dir, id);
                 let status = record.init_status().unwrap_or(status.as_raw());
                 known.status = Some(status);
+                if let Some(terminal) = known.terminal.take() {
+                    terminal.finish();
+                }
                 let container = id.clone();
                 if let Err(error) = record.write_status(status) {
                     eprintln!("keeper: cannot write the status of container {container}: {error}");
@@ -439,6 +483,35 @@ impl Server {
             Ok(false) => refuse(Refusal::Unknown, format!("container {container} has ended")),
             Err(error) => refuse(Refusal::Failed, format!("cannot signal container {container}: {error}")),
         }
+    }
+
+    fn input(&mut self, container: &str, data: &[u8]) -> ReplyBody {
+        match self.terminal(container).map(|terminal| terminal.input(data)) {
+            Ok(Ok(count)) => ReplyBody::Written { bytes: u32::try_from(count).unwrap_or(u32::MAX) },
+            Ok(Err(error)) => refuse(
+                Refusal::Failed,
+                format!("cannot write to the terminal of container {container}: {error}"),
+            ),
+            Err(refused) => refused,
+        }
+    }
+
+    fn resize(&mut self, container: &str, size: WindowSize) -> ReplyBody {
+        match self.terminal(container).map(|terminal| terminal.resize(size)) {
+            Ok(Ok(())) => ReplyBody::Done,
+            Ok(Err(error)) => refuse(
+                Refusal::Failed,
+                format!("cannot resize the terminal of container {container}: {error}"),
+            ),
+            Err(refused) => refused,
+        }
+    }
+
+    fn terminal(&mut self, container: &str) -> Result<&mut Terminal, ReplyBody> {
+        let known = self.containers.get_mut(container);
+        known.and_then(|known| known.terminal.as_mut()).ok_or_else(|| {
+            refuse(Refusal::Unknown, format!("container {container} has no terminal that is kept for it"))
+        })
     }
 
     fn list(&self) -> Vec<Known> {
@@ -489,8 +562,17 @@ impl Server {
         let token = self.clients[index].token;
         self.send(token, &Message::Reply { id, body: ReplyBody::Done });
         self.flush();
-        // All descriptors close on exec; children and records stay.
+        // Descriptors close on exec, but for terminals; children and records stay.
+        let terminals: HashMap<&str, &Terminal> = self
+            .containers
+            .iter()
+            .filter_map(|(id, known)| Some((id.as_str(), known.terminal.as_ref()?)))
+            .collect();
+        if let Err(error) = handover::leave(&self.dir, &terminals) {
+            eprintln!("keeper: terminals end with this program: {error}");
+        }
         let error = Command::new(program).args(arguments).exec();
+        handover::take_back(&self.dir, &terminals);
         eprintln!("keeper: cannot become {program}: {error}");
         if let Ok(signals) = signals() {
             self.signals = signals;
@@ -570,7 +652,7 @@ fn recover(dir: &Path) -> io::Result<BTreeMap<String, Container>> {
         let Some(identity) = record.identity() else { continue };
         let alive = process::start_time(identity.pid) == Some(identity.start_time);
         let is_child = alive && is_child(identity.pid);
-        containers.insert(id, Container { identity, status: record.status(), is_child });
+        containers.insert(id, Container { identity, status: record.status(), is_child, terminal: None });
     }
     Ok(containers)
 }

@@ -31,12 +31,41 @@ pub struct Spec {
     pub cwd: String,
     /// `None` keeps the keeper's own.
     pub credentials: Option<Credentials>,
-    pub stdout: PathBuf,
-    pub stderr: PathBuf,
+    pub stdio: Stdio,
     /// `cgroup.procs` files to join.
     pub cgroup_procs: Vec<PathBuf>,
     pub isolation: Isolation,
     pub rlimits: Vec<Rlimit>,
+}
+
+/// Where the command's three streams lead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdio {
+    /// Nothing to read; files that are made if missing and appended to.
+    Files { stdout: PathBuf, stderr: PathBuf },
+    /// What the client has open, as paths in its `/proc/<pid>/fd`: it keeps the
+    /// other sides, and the streams end with it.
+    Opened { stdin: PathBuf, stdout: PathBuf, stderr: PathBuf, terminal: bool },
+    /// A terminal whose near side the keeper holds, so that it outlives the
+    /// client; what is written to it is appended to a file.
+    Terminal { output: PathBuf, size: WindowSize },
+}
+
+/// Of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    pub rows: u16,
+    pub columns: u16,
+}
+
+impl Stdio {
+    pub fn has_terminal(&self) -> bool {
+        match self {
+            Self::Files { .. } => false,
+            Self::Opened { terminal, .. } => *terminal,
+            Self::Terminal { .. } => true,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +93,18 @@ pub enum Isolation {
     Host,
     /// The same on an image's file system, with fewer capabilities.
     Image(Root),
+    /// Inside another container, in all of its namespaces.
+    Nested(Join),
+}
+
+/// The container to enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// Its first process.
+    pub pid: u32,
+    pub start_time: u64,
+    /// If it may not gain privileges: what it may have at most, as a bit mask.
+    pub capabilities: Option<u64>,
 }
 
 /// An image's file system.
@@ -130,14 +171,21 @@ impl Spec {
         without_nul("an argument", &self.argv)?;
         without_nul("an environment entry", &self.env)?;
         without_nul("the working directory", std::slice::from_ref(&self.cwd))?;
-        absolute(&self.stdout)?;
-        absolute(&self.stderr)?;
+        match &self.stdio {
+            Stdio::Files { stdout, stderr } => {
+                [stdout, stderr].into_iter().try_for_each(|path| absolute(path))
+            }
+            Stdio::Opened { stdin, stdout, stderr, .. } => {
+                [stdin, stdout, stderr].into_iter().try_for_each(|path| absolute(path))
+            }
+            Stdio::Terminal { output, .. } => absolute(output),
+        }?;
         for path in &self.cgroup_procs {
             absolute(path)?;
         }
         match &self.isolation {
             Isolation::Image(root) => root.check(),
-            Isolation::Session | Isolation::Host => Ok(()),
+            Isolation::Session | Isolation::Host | Isolation::Nested(_) => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use keeper::protocol::{self, Message, PROTOCOL, Refusal, ReplyBody, Request, RequestBody, Scope};
 use keeper::record::{Identity, Record};
-use keeper::spec::{Isolation, Spec};
+use keeper::spec::{self, Isolation, Join, Spec, WindowSize};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -117,8 +117,10 @@ impl Keeper {
             env: vec!["PATH=/usr/bin:/bin".into(), "COLOR=blue".into()],
             cwd: self.dir.path().to_str().unwrap().into(),
             credentials: None,
-            stdout: self.dir.path().join(format!("{id}.out")),
-            stderr: self.dir.path().join(format!("{id}.err")),
+            stdio: spec::Stdio::Files {
+                stdout: self.dir.path().join(format!("{id}.out")),
+                stderr: self.dir.path().join(format!("{id}.err")),
+            },
             cgroup_procs: Vec::new(),
             isolation: if is_root() { Isolation::Host } else { Isolation::Session },
             rlimits: Vec::new(),
@@ -241,13 +243,14 @@ fn a_missing_command_is_explained_and_leaves_nothing() {
 fn bad_specs_are_refused() {
     let mut keeper = Keeper::start();
     let good = keeper.spec("a", "true");
+    let stdout = |path: &str| spec::Stdio::Files { stdout: path.into(), stderr: "/dev/null".into() };
     let bad = [
         Spec { container: "../a".into(), ..good.clone() },
         Spec { container: String::new(), ..good.clone() },
         Spec { argv: Vec::new(), ..good.clone() },
         Spec { env: vec!["A=\0".into()], ..good.clone() },
-        Spec { stdout: "relative".into(), ..good.clone() },
-        Spec { stdout: "/tmp/../etc/x".into(), ..good.clone() },
+        Spec { stdio: stdout("relative"), ..good.clone() },
+        Spec { stdio: stdout("/tmp/../etc/x"), ..good.clone() },
     ];
     for spec in bad {
         let text = format!("{spec:?}");
@@ -346,4 +349,119 @@ fn namespaces_are_the_containers_own() {
     assert_eq!(lines.next(), fs::read_link("/proc/self/ns/net").unwrap().to_str(), "host network");
     assert_eq!(lines.next(), Some("2"), "the command is the init's first child");
     assert!(lines.count() <= 4, "only the container's own processes are seen");
+}
+
+/// A spec that runs inside the container of `parent`.
+fn nested(keeper: &Keeper, id: &str, parent: Identity, script: &str) -> Spec {
+    let Identity { pid, start_time } = parent;
+    let join = Join { pid, start_time, capabilities: None };
+    Spec { isolation: Isolation::Nested(join), cwd: "/".into(), ..keeper.spec(id, script) }
+}
+
+#[test]
+fn a_nested_container_is_in_all_namespaces_of_its_parent() {
+    let mut keeper = Keeper::start();
+    let names = "for n in pid mnt uts ipc net; do readlink /proc/self/ns/$n; done";
+    let parent = keeper.spec("a", &format!("{names}; echo up; sleep 1000 & wait"));
+    let parent = keeper.launch(parent);
+    until("the parent's start", || keeper.output("a").ends_with("up\n").then_some(()));
+    let spec = nested(&keeper, "a.b", parent, &format!("{names}; echo $COLOR; exit 3"));
+    keeper.launch(spec);
+    assert_eq!(code(keeper.exit_of("a.b")), Some(3));
+    assert_eq!(keeper.output("a.b"), keeper.output("a").replace("up\n", "blue\n"));
+}
+
+#[test]
+fn a_nested_container_that_cannot_start_is_explained() {
+    let mut keeper = Keeper::start();
+    let parent = keeper.spec("a", "sleep 1000");
+    let parent = keeper.launch(parent);
+    let mut spec = nested(&keeper, "a.b", parent, "");
+    spec.argv = vec!["no-such-program".into()];
+    let (kind, message) = keeper.refused(spec);
+    assert_eq!(kind, Refusal::Failed);
+    assert!(message.contains("no-such-program") && message.contains("No such file"), "{message}");
+    let mut spec = nested(&keeper, "a.c", parent, "true");
+    spec.cwd = "/no/such/directory".into();
+    let (_, message) = keeper.refused(spec);
+    assert!(message.contains("/no/such/directory"), "{message}");
+    keeper.signal("a", libc::SIGKILL, Scope::All);
+    keeper.exit_of("a");
+    let spec = nested(&keeper, "a.d", parent, "true");
+    let (_, message) = keeper.refused(spec);
+    assert!(message.contains("has ended"), "{message}");
+    assert_eq!(Record::list(keeper.dir.path()).unwrap(), ["a"]);
+    // Nobody is left of those that failed.
+    until("the children's end", || keeper::process::children(keeper.child.id()).is_empty().then_some(()));
+}
+
+#[test]
+fn a_nested_container_ends_whole_and_alone() {
+    let mut keeper = Keeper::start();
+    let parent = keeper.spec("a", "sleep 1000 & wait");
+    let parent = keeper.launch(parent);
+    // What the command leaves behind, in another session too, ends with it.
+    let script = "setsid sleep 1001 & sleep 1002 & echo up";
+    let spec = nested(&keeper, "a.b", parent, script);
+    keeper.launch(spec);
+    assert_eq!(code(keeper.exit_of("a.b")), Some(0));
+    let script = "trap '' TERM; setsid sleep 1003 & sleep 1004 & echo up; wait";
+    let spec = nested(&keeper, "a.c", parent, script);
+    let identity = keeper.launch(spec);
+    until("the shell and both sleeps", || {
+        (keeper::process::descendants(identity.pid).len() == 3).then_some(())
+    });
+    let below = keeper::process::descendants(identity.pid);
+    keeper.signal("a.c", libc::SIGKILL, Scope::All);
+    assert_eq!(end_signal(keeper.exit_of("a.c")), Some(libc::SIGKILL));
+    for pid in below {
+        until("the end of a descendant", || keeper::process::start_time(pid).is_none().then_some(()));
+    }
+    // The parent's command and its sleep are all there is.
+    assert_eq!(keeper::process::descendants(parent.pid).len(), 2);
+    let spec = nested(&keeper, "a.d", parent, "trap 'exit 4' TERM; echo up; sleep 1000 & wait");
+    keeper.launch(spec);
+    until("the trap", || (keeper.output("a.d") == "up\n").then_some(()));
+    keeper.signal("a.d", libc::SIGTERM, Scope::Leader);
+    assert_eq!(code(keeper.exit_of("a.d")), Some(4));
+}
+
+#[test]
+fn a_nested_container_ends_with_its_parent() {
+    if !is_root() {
+        println!("skipped: without a pid namespace the client has to do it");
+        return;
+    }
+    let mut keeper = Keeper::start();
+    let parent = keeper.spec("a", "sleep 1000");
+    let parent = keeper.launch(parent);
+    let spec = nested(&keeper, "a.b", parent, "trap '' TERM; sleep 1000 & wait");
+    keeper.launch(spec);
+    keeper.signal("a", libc::SIGTERM, Scope::Leader);
+    assert_eq!(end_signal(keeper.exit_of("a")), Some(libc::SIGTERM));
+    assert_eq!(end_signal(keeper.exit_of("a.b")), Some(libc::SIGKILL));
+    until("the children's end", || keeper::process::children(keeper.child.id()).is_empty().then_some(()));
+}
+
+#[test]
+fn a_kept_terminal_outlives_clients_and_upgrades() {
+    let mut keeper = Keeper::start();
+    let output = keeper.dir.path().join("a.out");
+    let spec = keeper.spec("a", "tty >/dev/null && stty size; read word; echo got $word; stty size; exit 2");
+    let size = WindowSize { rows: 24, columns: 80 };
+    keeper.launch(Spec { stdio: spec::Stdio::Terminal { output, size }, ..spec });
+    until("the first size", || keeper.output("a").contains("24 80").then_some(()));
+    let arguments = vec!["--dir".to_owned(), keeper.dir.path().to_str().unwrap().to_owned()];
+    let upgrade = RequestBody::Upgrade { program: program().to_str().unwrap().into(), arguments };
+    assert_eq!(keeper.ask(upgrade), ReplyBody::Done);
+    std::thread::sleep(Duration::from_millis(100));
+    keeper.reconnect();
+    let size = WindowSize { rows: 50, columns: 132 };
+    assert_eq!(keeper.ask(RequestBody::Resize { container: "a".into(), size }), ReplyBody::Done);
+    let input = RequestBody::Input { container: "a".into(), data: b"that\n".to_vec() };
+    assert_eq!(keeper.ask(input.clone()), ReplyBody::Written { bytes: 5 });
+    assert_eq!(code(keeper.exit_of("a")), Some(2));
+    let text = keeper.output("a");
+    assert!(text.contains("got that\r\n50 132\r\n"), "{text:?}");
+    assert!(matches!(keeper.ask(input), ReplyBody::Refused { kind: Refusal::Unknown, .. }));
 }
