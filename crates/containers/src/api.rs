@@ -154,6 +154,17 @@ pub enum ExitStatus {
     Unknown,
 }
 
+impl ExitStatus {
+    /// As of wait(2).
+    pub fn raw(self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some((code & 0xff) << 8),
+            Self::Signal(signal) => Some(signal & 0x7f),
+            Self::Unknown => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
     pub status: ExitStatus,
@@ -230,6 +241,10 @@ pub enum LaunchError {
     Invalid(String),
     #[error("container {0} exists already: choose a new id for every launch")]
     Exists(ContainerId),
+    #[error("no container {0} runs that another could be nested in")]
+    NoParent(ContainerId),
+    #[error("{count} containers run in container {parent}, at most {max} are accepted: end one first")]
+    TooMany { parent: ContainerId, count: usize, max: usize },
     #[error("container {0} was destroyed before it started")]
     Cancelled(ContainerId),
     #[error(transparent)]

@@ -14,6 +14,7 @@ mod api;
 mod cgroup;
 mod image;
 mod link;
+mod nested;
 mod node;
 mod prepare;
 mod runtime;
@@ -22,5 +23,6 @@ mod user;
 
 pub use api::*;
 pub use image::PullError;
+pub use nested::*;
 pub use prepare::SANDBOX_TARGET;
 pub use runtime::Runtime;

@@ -302,7 +302,7 @@ impl Worker {
             .filter(|known| known.is_child || known.status.is_some())
             .map(|known| (known.container.as_str(), known))
             .collect();
-        for recovered in self.table.recovered() {
+        for recovered in self.table.known() {
             match waits.get(recovered.id.as_str()) {
                 Some(Known { status: Some(status), .. }) => self.table.ended(&recovered.id, Some(*status)),
                 Some(_) => {}

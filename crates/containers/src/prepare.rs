@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 
 use keeper::CONTAINER_CAPABILITIES;
 use keeper::spec::{Bind, Credentials, Isolation, Root, Spec, Stdio};
+use model::ContainerId;
 
 use crate::api::{Command, LaunchError, LaunchSpec};
 use crate::image::{Image, ImageConfig};
@@ -42,9 +43,7 @@ pub fn check(spec: &LaunchSpec, node: Node) -> Result<(), LaunchError> {
             spec.sandbox
         ));
     }
-    if let Some((name, _)) = spec.env.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
-        return invalid(format!("environment variable name {name:?} is empty or holds '=' or NUL"));
-    }
+    check_env(&spec.env)?;
     for volume in &spec.volumes {
         let path = Path::new(&volume.container_path);
         let inside = path.components().all(|part| {
@@ -73,6 +72,25 @@ pub fn check(spec: &LaunchSpec, node: Node) -> Result<(), LaunchError> {
     }
 }
 
+pub fn check_env(env: &[(String, String)]) -> Result<(), LaunchError> {
+    match env.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
+        Some((name, _)) => Err(LaunchError::Invalid(format!(
+            "environment variable name {name:?} is empty or holds '=' or NUL"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Replaces or adds a variable in a list of `NAME=value` entries.
+pub fn set(env: &mut Vec<String>, name: &str, value: &str) {
+    let is_it = |entry: &str| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
+    let entry = format!("{name}={value}");
+    match env.iter_mut().find(|entry| is_it(entry)) {
+        Some(known) => *known = entry,
+        None => env.push(entry),
+    }
+}
+
 /// The user's numbers; `None` keeps the agent's.
 pub fn credentials(spec: &LaunchSpec, node: Node) -> Result<Option<Credentials>, LaunchError> {
     let Some(name) = &spec.user else {
@@ -80,12 +98,17 @@ pub fn credentials(spec: &LaunchSpec, node: Node) -> Result<Option<Credentials>,
         let inside = spec.image.is_some().then(|| Credentials { uid: 0, gid: 0, groups: Vec::new() });
         return Ok(inside);
     };
+    user(&spec.id, name, node)
+}
+
+/// The numbers of a user by name.
+pub fn user(id: &ContainerId, name: &str, node: Node) -> Result<Option<Credentials>, LaunchError> {
     let resolved = user::resolve(name).map_err(|source| LaunchError::Prepare {
-        id: spec.id.clone(),
+        id: id.clone(),
         what: format!("user {name:?}"),
         source,
     })?;
-    let found = resolved.ok_or_else(|| LaunchError::UnknownUser { user: name.clone() })?;
+    let found = resolved.ok_or_else(|| LaunchError::UnknownUser { user: name.to_owned() })?;
     if node.root {
         Ok(Some(found))
     } else if found.uid == rustix::process::geteuid().as_raw() {

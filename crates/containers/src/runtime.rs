@@ -25,9 +25,10 @@ use crate::api::{
 use crate::cgroup::{self, Cgroups};
 use crate::image::{Image, Store};
 use crate::link::{Link, Start};
+use crate::nested::Streams;
 use crate::node;
 use crate::prepare::{self, Node};
-use crate::table::{Phase, Table};
+use crate::table::{Origin, Phase, Table, kill};
 
 /// How long processes may take to go after SIGKILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
@@ -37,16 +38,17 @@ const STRAGGLER_ROUNDS_MAX: usize = 100;
 /// Cheap to clone; the last one closes the connection, not the containers.
 #[derive(Clone)]
 pub struct Runtime {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    node: Node,
+pub(crate) struct Inner {
+    pub(crate) node: Node,
     capabilities: Capabilities,
-    cgroups: Option<Arc<Cgroups>>,
+    pub(crate) cgroups: Option<Arc<Cgroups>>,
     images: Store,
-    table: Arc<Table>,
-    link: Link,
+    pub(crate) table: Arc<Table>,
+    pub(crate) link: Link,
+    pub(crate) streams: Arc<Streams>,
     events: mpsc::Sender<ContainerEvent>,
     lost: Vec<ContainerId>,
 }
@@ -82,8 +84,11 @@ impl Runtime {
             cgroups: cgroups.clone(),
         };
         let link = Link::open(start, table.clone()).await?;
-        let inner = Inner { node, capabilities, cgroups, images, table, link, events, lost };
-        Ok((Self { inner: Arc::new(inner) }, receiver))
+        let streams = Arc::default();
+        let inner = Inner { node, capabilities, cgroups, images, table, link, streams, events, lost };
+        let runtime = Self { inner: Arc::new(inner) };
+        runtime.end_sessions().await;
+        Ok((runtime, receiver))
     }
 
     pub fn capabilities(&self) -> &Capabilities {
@@ -106,9 +111,19 @@ impl Runtime {
 
     /// Starts a container. Goes on by itself if the caller stops waiting.
     pub async fn launch(&self, spec: LaunchSpec) -> Result<Launched, LaunchError> {
+        self.launch_for(spec, None).await
+    }
+
+    pub(crate) async fn launch_for(
+        &self,
+        spec: LaunchSpec,
+        origin: Option<Origin>,
+    ) -> Result<Launched, LaunchError> {
         prepare::check(&spec, self.inner.node)?;
         let id = spec.id.clone();
-        let Some(cancelled) = self.inner.table.begin(&id) else { return Err(LaunchError::Exists(id)) };
+        let Some(cancelled) = self.inner.table.begin(&id, origin) else {
+            return Err(LaunchError::Exists(id));
+        };
         let inner = self.inner.clone();
         let work = tokio::spawn(async move {
             let id = spec.id.clone();
@@ -150,6 +165,11 @@ impl Runtime {
             let stuck = || ControlError::Stuck { id: id.clone(), seconds: KILL_PATIENCE.as_secs() };
             timeout(KILL_PATIENCE, kill(&mut phase)).await.map_err(|_| stuck())?;
         }
+        for inner in self.inner.table.inside(id) {
+            let stuck = || ControlError::Stuck { id: inner.clone(), seconds: KILL_PATIENCE.as_secs() };
+            let Some(mut phase) = self.inner.table.subscribe(&inner) else { continue };
+            timeout(KILL_PATIENCE, kill(&mut phase)).await.map_err(|_| stuck())?;
+        }
         self.inner.clear(id, false).await
     }
 
@@ -160,13 +180,10 @@ impl Runtime {
                 "container {id} has not ended: destroy it before it is forgotten"
             )));
         }
-        self.inner.clear(id, true).await?;
-        self.inner.table.remove(id);
-        // If the keeper is gone it does not know the container either.
-        match self.inner.link.ask(RequestBody::Forget { container: id.as_str().into() }).await {
-            Ok(ReplyBody::Refused { message, .. }) => Err(ControlError::Refused(message)),
-            _ => Ok(()),
+        for inner in self.inner.table.inside(id) {
+            self.inner.forget(&inner).await?;
         }
+        self.inner.forget(id).await
     }
 
     /// Other limits and volumes for a running container. Memory in use is not taken
@@ -218,25 +235,19 @@ impl Runtime {
     }
 }
 
-/// SIGKILL until the container has ended; forks cannot outrun it for ever.
-async fn kill(phase: &mut watch::Receiver<Phase>) {
-    loop {
-        let now = phase.borrow_and_update().clone();
-        match now {
-            Phase::Ended(_) | Phase::Gone => return,
-            Phase::Starting => {}
-            Phase::Running(identity) => {
-                let kill = move || keeper::process::signal(identity, Signal::KILL, true);
-                let _ = tokio::task::spawn_blocking(kill).await;
-            }
-        }
-        if phase.changed().await.is_err() {
-            return;
+impl Inner {
+    /// The record of one that has ended goes, here and at the keeper.
+    pub(crate) async fn forget(&self, id: &ContainerId) -> Result<(), ControlError> {
+        self.clear(id, true).await?;
+        self.streams.forget(id);
+        self.table.remove(id);
+        // If the keeper is gone it does not know the container either.
+        match self.link.ask(RequestBody::Forget { container: id.as_str().into() }).await {
+            Ok(ReplyBody::Refused { message, .. }) => Err(ControlError::Refused(message)),
+            _ => Ok(()),
         }
     }
-}
 
-impl Inner {
     async fn launch(
         &self,
         spec: LaunchSpec,
@@ -270,6 +281,7 @@ impl Inner {
         let cgroups = self.cgroups.clone();
         let (id, limits, sandbox) = (spec.id.clone(), spec.limits, spec.sandbox.clone());
         let volumes = spec.volumes.clone();
+        let (record, origin) = (self.table.record(&id), self.table.origin(&id));
         // File system work, some of it slow: not on the event loop's threads.
         let work = tokio::task::spawn_blocking(move || {
             let failed = |what: &str| {
@@ -290,6 +302,11 @@ impl Inner {
                 }
             }
             let in_image = matches!(prepared.isolation, Isolation::Image(_));
+            let inside = if in_image { prepare::SANDBOX_TARGET.into() } else { sandbox.to_string_lossy() };
+            record.write_home(&sandbox, &inside).map_err(failed("the record"))?;
+            if let Some(origin) = origin {
+                record.write_origin(origin.name()).map_err(failed("the record"))?;
+            }
             for volume in &volumes {
                 show(volume, &sandbox, in_image)
                     .map_err(failed(&format!("volume {}", volume.container_path)))?;
@@ -305,7 +322,11 @@ impl Inner {
         work.await.unwrap_or_else(|error| Err(LaunchError::Keeper(error.to_string())))
     }
 
-    async fn start(&self, id: &ContainerId, spec: Spec) -> Result<(Identity, Vec<String>), LaunchError> {
+    pub(crate) async fn start(
+        &self,
+        id: &ContainerId,
+        spec: Spec,
+    ) -> Result<(Identity, Vec<String>), LaunchError> {
         match self.link.ask(RequestBody::Launch(Box::new(spec))).await {
             Ok(ReplyBody::Launched { pid, start_time, warnings }) => {
                 Ok((Identity { pid, start_time }, warnings))
@@ -328,7 +349,7 @@ impl Inner {
     }
 
     /// Removes what a container that has no process any more left on the node.
-    async fn clear(&self, id: &ContainerId, with_record: bool) -> Result<(), ControlError> {
+    pub(crate) async fn clear(&self, id: &ContainerId, with_record: bool) -> Result<(), ControlError> {
         if !keeper::spec::is_container_id(id.as_str()) {
             return Ok(());
         }
@@ -423,7 +444,7 @@ fn make_dir(path: &Path) -> Result<PathBuf, StartError> {
     whole.map_err(|source| StartError::Directory { path: path.to_path_buf(), source })
 }
 
-fn digest_of(spec: &Spec) -> io::Result<[u8; 32]> {
+pub(crate) fn digest_of(spec: &Spec) -> io::Result<[u8; 32]> {
     let bytes = serde_json::to_vec(spec)?;
     let found = digest::digest(&digest::SHA256, &bytes);
     let mut result = [0; 32];

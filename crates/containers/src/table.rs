@@ -39,8 +39,34 @@ struct Entry {
     /// Whether `launch` has not been answered.
     launching: bool,
     told: bool,
+    /// Asked for by operators: the agent does not hear of it.
+    origin: Option<Origin>,
+    /// The later, the larger.
+    order: u64,
     /// Whether a task here waits for the process, because the keeper cannot.
     watched: bool,
+}
+
+/// Who asked for a container, if it was not the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client that holds its streams: it ends with them.
+    Session,
+    /// Anybody; it goes on by itself.
+    Operator,
+}
+
+impl Origin {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Operator => "operator",
+        }
+    }
+
+    fn of(name: &str) -> Self {
+        if name == Self::Session.name() { Self::Session } else { Self::Operator }
+    }
 }
 
 pub struct Table {
@@ -74,7 +100,9 @@ impl Table {
                     continue;
                 }
             };
-            table.entries().insert(id.clone(), Entry::new(phase, false));
+            let origin = record.origin().as_deref().map(Origin::of);
+            let order = lost.len() + table.entries().len();
+            table.entries().insert(id.clone(), Entry::new(phase, false, origin, order as u64));
             table.watch_memory(&id);
         }
         Ok((table, lost))
@@ -89,12 +117,13 @@ impl Table {
     }
 
     /// Claims the id; `None` if it is taken. The receiver turns true on cancel.
-    pub fn begin(&self, id: &ContainerId) -> Option<watch::Receiver<bool>> {
+    pub fn begin(&self, id: &ContainerId, origin: Option<Origin>) -> Option<watch::Receiver<bool>> {
         let mut entries = self.entries();
         if entries.contains_key(id) {
             return None;
         }
-        let entry = Entry::new(Phase::Starting, true);
+        let order = entries.values().map(|entry| entry.order + 1).max().unwrap_or_default();
+        let entry = Entry::new(Phase::Starting, true, origin, order);
         let cancelled = entry.cancelled.subscribe();
         entries.insert(id.clone(), entry);
         Some(cancelled)
@@ -129,8 +158,49 @@ impl Table {
 
     pub fn remove(&self, id: &ContainerId) {
         if let Some(entry) = self.entries().remove(id) {
-            entry.phase.send_replace(Phase::Gone);
+            // Whoever waits for an end that has come still sees it.
+            entry.phase.send_if_modified(|phase| {
+                let is_open = !matches!(phase, Phase::Ended(_));
+                if is_open {
+                    *phase = Phase::Gone;
+                }
+                is_open
+            });
         }
+    }
+
+    pub fn origin(&self, id: &ContainerId) -> Option<Origin> {
+        self.entries().get(id)?.origin
+    }
+
+    /// Operators' containers, the oldest first.
+    pub fn of_operators(&self) -> Vec<(ContainerId, Origin, Phase)> {
+        let entries = self.entries();
+        let mut found: Vec<(u64, ContainerId, Origin, Phase)> = entries
+            .iter()
+            .filter_map(|(id, entry)| {
+                Some((entry.order, id.clone(), entry.origin?, entry.phase.borrow().clone()))
+            })
+            .collect();
+        found.sort_by_key(|(order, ..)| *order);
+        found.into_iter().map(|(_, id, origin, phase)| (id, origin, phase)).collect()
+    }
+
+    /// Operators' containers inside another, however deep.
+    pub fn inside(&self, id: &ContainerId) -> Vec<ContainerId> {
+        let is_inside = |inner: &ContainerId| {
+            inner.as_str().strip_prefix(id.as_str()).is_some_and(|rest| rest.starts_with('.'))
+        };
+        let entries = self.entries();
+        let found = entries.iter().filter(|(inner, entry)| entry.origin.is_some() && is_inside(inner));
+        found.map(|(inner, _)| inner.clone()).collect()
+    }
+
+    /// SIGKILL to all of it, if it runs; does not wait.
+    pub fn end(self: &Arc<Self>, id: &ContainerId) {
+        self.cancel(id);
+        let Some(mut phase) = self.subscribe(id) else { return };
+        tokio::spawn(async move { kill(&mut phase).await });
     }
 
     pub fn subscribe(&self, id: &ContainerId) -> Option<watch::Receiver<Phase>> {
@@ -142,7 +212,7 @@ impl Table {
     }
 
     /// Notes the end of a container; `None` when nobody saw how.
-    pub fn ended(&self, id: &ContainerId, status: Option<i32>) {
+    pub fn ended(self: &Arc<Self>, id: &ContainerId, status: Option<i32>) {
         let exit = self.exit(id, status);
         if let Some(entry) = self.entries().get(id) {
             entry.phase.send_if_modified(|phase| {
@@ -154,6 +224,10 @@ impl Table {
             });
         }
         self.changed.notify_one();
+        // Where there are no namespaces, nothing else ends them.
+        for inner in self.inside(id) {
+            self.end(&inner);
+        }
     }
 
     fn exit(&self, id: &ContainerId, status: Option<i32>) -> Exit {
@@ -166,7 +240,16 @@ impl Table {
         }
     }
 
+    /// Containers of the agent.
     pub fn recovered(&self) -> Vec<RecoveredContainer> {
+        let all = self.known();
+        let entries = self.entries();
+        let is_agents = |id: &ContainerId| entries.get(id).is_some_and(|entry| entry.origin.is_none());
+        all.into_iter().filter(|found| is_agents(&found.id)).collect()
+    }
+
+    /// Everything that runs or has ended.
+    pub fn known(&self) -> Vec<RecoveredContainer> {
         let state = |(id, entry): (&ContainerId, &Entry)| {
             let state = match &*entry.phase.borrow() {
                 Phase::Running(Identity { pid, start_time }) => {
@@ -263,7 +346,9 @@ impl Table {
         loop {
             let ready: Vec<(ContainerId, Exit)> = {
                 let mut entries = self.entries();
-                let ready = entries.iter_mut().filter(|(_, entry)| !entry.launching && !entry.told);
+                let ready = entries
+                    .iter_mut()
+                    .filter(|(_, entry)| entry.origin.is_none() && !entry.launching && !entry.told);
                 ready
                     .filter_map(|(id, entry)| {
                         let Phase::Ended(exit) = entry.phase.borrow().clone() else { return None };
@@ -287,13 +372,33 @@ impl Table {
 }
 
 impl Entry {
-    fn new(phase: Phase, launching: bool) -> Self {
+    fn new(phase: Phase, launching: bool, origin: Option<Origin>, order: u64) -> Self {
         Self {
             phase: watch::Sender::new(phase),
             cancelled: watch::Sender::new(false),
             launching,
             told: false,
+            origin,
+            order,
             watched: false,
+        }
+    }
+}
+
+/// SIGKILL until the container has ended; forks cannot outrun it for ever.
+pub async fn kill(phase: &mut watch::Receiver<Phase>) {
+    loop {
+        let now = phase.borrow_and_update().clone();
+        match now {
+            Phase::Ended(_) | Phase::Gone => return,
+            Phase::Starting => {}
+            Phase::Running(identity) => {
+                let kill = move || keeper::process::signal(identity, rustix::process::Signal::KILL, true);
+                let _ = tokio::task::spawn_blocking(kill).await;
+            }
+        }
+        if phase.changed().await.is_err() {
+            return;
         }
     }
 }

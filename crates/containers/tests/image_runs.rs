@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use containers::{Command, ContainerEvent, ExitStatus, ImageSource, LaunchError, LaunchSpec};
+use containers::{
+    Command, ContainerEvent, ExitStatus, ImageSource, LaunchError, LaunchSpec, NestedSpec, WindowSize,
+};
 use model::ContainerId;
 use serde_json::json;
 use support::images::{self, Layer, base_layer, image, write_layout};
@@ -74,6 +76,52 @@ async fn the_view_from_inside() {
     }
     assert!(output.contains(fs::read_link("/proc/self/ns/net").unwrap().to_str().unwrap()), "host network");
     assert!(output.contains("CapBnd:\t00000000a80425fb"), "{output}");
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nested_container_may_no_more_than_its_parent() {
+    if skip_without_root() {
+        return;
+    }
+    let mut node = node_with_box().await;
+    node.runtime.launch(in_image(&node, "p", "box", "echo up; sleep 1000")).await.unwrap();
+    node.wait_output("p", "up").await;
+    let script = "pwd; ls -d /home /root 2>/dev/null; grep -E 'CapBnd|CapPrm|NoNewPrivs' /proc/self/status; \
+                  mknod /tmp/disk b 254 0 && echo made a disk; mount -t proc proc /tmp && echo mounted; \
+                  cat /proc/1/environ 2>/dev/null && echo read init; readlink /proc/self/fd/0";
+    for (name, terminal) in [("p.q", None), ("p.t", Some(WindowSize { rows: 24, columns: 80 }))] {
+        let spec = NestedSpec {
+            id: id(name),
+            command: Command::Shell(script.into()),
+            env: Vec::new(),
+            user: None,
+            terminal,
+            session: true,
+        };
+        node.runtime.launch_nested(spec).await.unwrap();
+        let mut output = node.runtime.attach_output(&id(name)).await.unwrap();
+        let mut text = String::new();
+        while let Some(chunk) = output.next().await {
+            if chunk.stream == containers::Stream::Stdout {
+                text.push_str(std::str::from_utf8(&chunk.data).unwrap());
+            }
+        }
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("m")).collect();
+        let [home, permitted, bounding, privileges, stdin] = lines[..] else { panic!("{text}") };
+        assert_eq!(home, "/mnt/mesos/sandbox");
+        assert_eq!(permitted.trim_start_matches("CapPrm:\t"), "00000000a80425fb");
+        assert_eq!(bounding.trim_start_matches("CapBnd:\t"), "00000000a80425fb");
+        assert_eq!(privileges, "NoNewPrivs:\t1");
+        match terminal {
+            // The terminal has a name in the container's own file system.
+            Some(_) => assert_eq!(stdin, "/dev/pts/0"),
+            None => assert!(stdin.starts_with("pipe:"), "{stdin}"),
+        }
+        assert!(!text.contains("made a disk") && !text.contains("\nmounted"), "{text}");
+    }
+    node.runtime.destroy(&id("p")).await.unwrap();
+    assert_eq!(node.exit().await.0, "p");
     node.finish().await;
 }
 

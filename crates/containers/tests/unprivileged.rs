@@ -5,7 +5,7 @@ mod support;
 
 use std::os::unix::process::CommandExt;
 
-use containers::{ExitStatus, ImageSource};
+use containers::{Command, ExitStatus, ImageSource, NestedSpec};
 use model::ContainerId;
 use support::{Node, is_alive, is_root};
 
@@ -63,6 +63,37 @@ async fn without_root() {
         support::until("the end of a process", || (!is_alive(pid)).then_some(())).await;
     }
     node.runtime.forget(&ContainerId::new("c2")).await.unwrap();
+
+    // A session, in the place of a container that nothing sets apart.
+    let mut spec = node.shell("p", "trap '' TERM; echo up; sleep 1000 & wait");
+    spec.env = vec![("COLOR".into(), "blue".into())];
+    node.runtime.launch(spec).await.unwrap();
+    node.wait_output("p", "up").await;
+    let session = |name: &str, script: &str| NestedSpec {
+        id: ContainerId::new(name),
+        command: Command::Shell(script.into()),
+        env: Vec::new(),
+        user: None,
+        terminal: Some(containers::WindowSize { rows: 24, columns: 80 }),
+        session: true,
+    };
+    node.runtime.launch_nested(session("p.s", "echo $COLOR; id -u; stty size; exit 3")).await.unwrap();
+    let mut output = node.runtime.attach_output(&ContainerId::new("p.s")).await.unwrap();
+    let mut text = Vec::new();
+    while let Some(chunk) = output.next().await {
+        text.extend_from_slice(&chunk.data);
+    }
+    assert_eq!(String::from_utf8(text).unwrap(), "blue\r\n65534\r\n24 80\r\n");
+    let exit = node.runtime.wait(&ContainerId::new("p.s")).await.unwrap();
+    assert_eq!(exit.status, ExitStatus::Code(3));
+    let waiting = session("p.t", "trap '' TERM HUP; echo up; setsid sleep 1000 & wait; wait");
+    let launched = node.runtime.launch_nested(waiting).await.unwrap();
+    let mut output = node.runtime.attach_output(&ContainerId::new("p.t")).await.unwrap();
+    output.next().await.unwrap();
+    node.runtime.destroy(&ContainerId::new("p")).await.unwrap();
+    assert_eq!(node.exit().await.1, ExitStatus::Signal(libc::SIGKILL));
+    assert!(!is_alive(launched.pid));
+    node.runtime.forget(&ContainerId::new("p")).await.unwrap();
 
     // The agent adopts here too.
     let spec = node.shell("c3", "trap 'exit 9' TERM; echo up; while :; do sleep 0.01; done");

@@ -314,7 +314,11 @@ fn streams(open: &mut Vec<OwnedFd>, spec: &Spec) -> Result<([RawFd; 3], Option<T
             let cannot = |source| cannot_open(spec, path, source);
             let (near, far) = terminal::open(container, *size).map_err(cannot)?;
             own(spec, far.as_fd()).map_err(cannot)?;
-            let file = open_output(spec, output).map_err(|source| cannot_open(spec, output, source))?;
+            let opened = match container {
+                Some(_) => open_given(spec, output, false, true),
+                None => open_output(spec, output),
+            };
+            let file = opened.map_err(|source| cannot_open(spec, output, source))?;
             let far = keep(open, spec, path, Ok(File::from(far)))?;
             let held = Terminal::new(near, file).map_err(cannot)?;
             Ok(([far; 3], Some(held)))
@@ -377,12 +381,14 @@ fn open_output(spec: &Spec, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// A pipe or terminal of the client's.
+/// A pipe, a terminal or a file of the client's.
 fn open_given(spec: &Spec, path: &Path, read: bool, write: bool) -> io::Result<File> {
     // Not to wait for anybody, nor to get a terminal for the keeper.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(read).write(write).custom_flags(flags).open(path)?;
-    rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
+    let is_file = file.metadata()?.is_file();
+    let flags = if is_file { rustix::fs::OFlags::APPEND } else { rustix::fs::OFlags::empty() };
+    rustix::fs::fcntl_setfl(&file, flags)?;
     own(spec, file.as_fd())?;
     Ok(file)
 }

@@ -3,8 +3,10 @@
 //! In `<runtime>/containers/<id>/`: `digest` (names the spec), `pid` (pid, start
 //! time, boot id; written before the command runs), `exit` (raw wait status,
 //! written by the container's own first process) and `status` (the final word,
-//! written durably by whoever reaped or outlived it). Files are replaced by
-//! rename and are read whole; a torn or foreign file reads as absent.
+//! written durably by whoever reaped or outlived it). The client's own are `home`
+//! (the sandbox, on the node and inside) and `origin` (who asked for it, if not
+//! the agent). Files are replaced by rename and are read whole; a torn or foreign
+//! file reads as absent.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,8 +16,8 @@ use std::path::{Path, PathBuf};
 use crate::CONTAINERS_DIR;
 use crate::spec::is_container_id;
 
-/// Longest content of any record file.
-const CONTENT_MAX: u64 = 256;
+/// Longest content of any record file: two paths fit.
+const CONTENT_MAX: u64 = 9 << 10;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The directory of one container.
@@ -130,6 +132,34 @@ impl Record {
 
     pub fn write_status(&self, status: i32) -> io::Result<()> {
         self.write("status", &status.to_string(), Durability::Synced)
+    }
+
+    /// The sandbox on the node, and as the container's processes see it.
+    pub fn home(&self) -> Option<(PathBuf, String)> {
+        let text = self.read("home")?;
+        let mut lines = text.lines();
+        Some((lines.next()?.into(), lines.next()?.to_owned()))
+    }
+
+    /// Makes the directory too; paths with a line break are not kept.
+    pub fn write_home(&self, on_node: &Path, inside: &str) -> io::Result<()> {
+        self.create()?;
+        match on_node.to_str() {
+            Some(on_node) if !on_node.contains('\n') && !inside.contains('\n') => {
+                self.write("home", &format!("{on_node}\n{inside}"), Durability::Rename)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn origin(&self) -> Option<String> {
+        Some(self.read("origin")?.trim().to_owned())
+    }
+
+    /// Makes the directory too.
+    pub fn write_origin(&self, origin: &str) -> io::Result<()> {
+        self.create()?;
+        self.write("origin", origin, Durability::Rename)
     }
 
     /// Removes everything known about the container.

@@ -43,11 +43,12 @@ pub struct Spec {
 pub enum Stdio {
     /// Nothing to read; files that are made if missing and appended to.
     Files { stdout: PathBuf, stderr: PathBuf },
-    /// What the client has open, as paths in its `/proc/<pid>/fd`: it keeps the
-    /// other sides, and the streams end with it.
+    /// What the client has open, as paths in its `/proc/<pid>/fd`: files, or pipes
+    /// and terminals that end with it because it has their other sides.
     Opened { stdin: PathBuf, stdout: PathBuf, stderr: PathBuf, terminal: bool },
     /// A terminal whose near side the keeper holds, so that it outlives the
-    /// client; what is written to it is appended to a file.
+    /// client; what is written to it is appended to a file, which a nested
+    /// container's client has open itself, as above.
     Terminal { output: PathBuf, size: WindowSize },
 }
 

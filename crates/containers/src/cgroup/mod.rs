@@ -42,6 +42,8 @@ pub struct MemoryReport {
 pub trait Driver: Send + Sync + std::fmt::Debug {
     /// Makes the group with its limits and returns its `cgroup.procs` files.
     fn create(&self, group: &str, limits: &Limits, confine_devices: bool) -> io::Result<Vec<PathBuf>>;
+    /// The `cgroup.procs` files of a group that is there.
+    fn procs(&self, group: &str) -> Vec<PathBuf>;
     /// Adds what this driver knows to `usage`.
     fn usage(&self, group: &str, usage: &mut Usage);
     fn memory(&self, group: &str) -> Option<MemoryReport>;
@@ -104,6 +106,11 @@ impl Cgroups {
             procs.extend(driver.create(&group, limits, confine_devices)?);
         }
         Ok(procs)
+    }
+
+    /// The `cgroup.procs` files of a container that runs.
+    pub fn procs(&self, id: &str) -> Vec<PathBuf> {
+        self.drivers.iter().flat_map(|driver| driver.procs(&self.group(id))).collect()
     }
 
     /// A group without limits for the keeper, apart from every container's.

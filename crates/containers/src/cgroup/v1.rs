@@ -94,6 +94,11 @@ impl Driver for V1 {
         Ok(procs)
     }
 
+    fn procs(&self, group: &str) -> Vec<PathBuf> {
+        let paths = self.hierarchies.keys().map(|point| point.join(group).join("cgroup.procs"));
+        paths.filter(|path| path.exists()).collect()
+    }
+
     fn usage(&self, group: &str, usage: &mut Usage) {
         if let Some(path) = self.of("cpuacct", group) {
             usage.cpu_user_ns = read_number(&path.join("cpuacct.usage_user")).unwrap_or(0);

@@ -90,6 +90,11 @@ impl Driver for V2 {
         Ok(vec![path.join("cgroup.procs")])
     }
 
+    fn procs(&self, group: &str) -> Vec<PathBuf> {
+        let path = self.point.join(group).join("cgroup.procs");
+        if path.exists() { vec![path] } else { Vec::new() }
+    }
+
     fn usage(&self, group: &str, usage: &mut Usage) {
         let path = self.point.join(group);
         let stat = path.join("cpu.stat");
