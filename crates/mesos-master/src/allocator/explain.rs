@@ -162,7 +162,7 @@ impl Allocator {
                 _ => agent.free.to_resources(),
             };
             let mut text = format!("it would be offered {offer}");
-            let turn = self.turn(row.role, client, ix, now);
+            let turn = self.turn(client, ix, now);
             if turn.is_empty() {
                 text.push_str("; it is first in line");
             }
@@ -253,46 +253,49 @@ impl Allocator {
         lines
     }
 
+    /// All that want offers, as their shares order them now; a run does so at its beginning.
+    fn present_order(&self, of: u32, order: &mut Vec<(u32, u32)>) {
+        let Some(node) = self.tree.nodes.get(of) else { return };
+        let mut entries = node.entries.clone();
+        entries.resort(|child| self.tree.entry_key(of, child), &|child| self.tree.entry_name(of, child));
+        for entry in entries.slots() {
+            if entry.ix != of {
+                self.present_order(entry.ix, order);
+                continue;
+            }
+            let mut clients = node.frameworks.clone();
+            clients.resort(|client| self.client_key(client), &|client| self.client_name(client));
+            order.extend(clients.slots().iter().map(|slot| (of, slot.ix)));
+        }
+    }
+
     /// Who is served before it and would take the agent; empty if nobody.
-    fn turn(&self, role: u32, client: u32, ix: u32, now: u64) -> String {
+    fn turn(&self, client: u32, ix: u32, now: u64) -> String {
         if self.options.role_sorter == Sorter::Random || self.options.framework_sorter == Sorter::Random {
             return String::new();
         }
         let mut before = Vec::new();
         let mut more = 0_usize;
         let mut own = (0.0, 0.0);
-        let mut stack = vec![(ROOT, 0)];
-        'all: while let Some((of, at)) = stack.last_mut() {
-            let Some(node) = self.tree.nodes.get(*of) else { break };
-            let Some(next) = node.entries.get(*at) else {
-                stack.pop();
+        let mut order = Vec::new();
+        self.present_order(ROOT, &mut order);
+        for (node, other) in order {
+            let (Some(node), Some(row)) = (self.tree.nodes.get(node), self.clients.get(other)) else {
                 continue;
             };
-            *at += 1;
-            if next != *of {
-                stack.push((next, 0));
-                continue;
+            let share = self.tree.share(&row.account.held, Weight::DEFAULT);
+            let top = self.tree.share(&node.tree.held, node.weight);
+            if other == client {
+                own = (top, share);
+                break;
             }
-            for other in node.frameworks.slots() {
-                let Some(row) = self.clients.get(other.ix) else { continue };
-                let share = self.tree.share(&row.account.held, Weight::DEFAULT);
-                let top = self.tree.share(&node.tree.held, node.weight);
-                if other.ix == client && next == role {
-                    own = (top, share);
-                    break 'all;
-                }
-                if let (Answer::Whole | Answer::Part(_), _) =
-                    self.answer(Stage::FairShare, now, ix, other.ix, None)
-                {
-                    if before.len() < NAMED_MAX {
-                        let name = self.client_name(other.ix);
-                        before.push(format!(
-                            "{name} in role {} (share {top:.4}, its own {share:.4})",
-                            node.role
-                        ));
-                    } else {
-                        more += 1;
-                    }
+            if let (Answer::Whole | Answer::Part(_), _) = self.answer(Stage::FairShare, now, ix, other, None)
+            {
+                if before.len() < NAMED_MAX {
+                    let name = self.client_name(other);
+                    before.push(format!("{name} in role {} (share {top:.4}, its own {share:.4})", node.role));
+                } else {
+                    more += 1;
                 }
             }
         }

@@ -17,16 +17,18 @@ impl Allocator {
             agent.asked.clear();
             agent.inverse_filters.clear();
         }
+        match unavailability {
+            Some(_) => self.scheduled.insert(ix),
+            None => self.scheduled.remove(&ix),
+        };
     }
 
     /// Frameworks to be asked to leave agents; each is asked once until it answers.
     pub fn inverse_offers(&mut self, now: Time) -> Vec<InverseGrant> {
         let mut grants = Vec::new();
-        let scheduled = |agent: &super::Agent| agent.unavailability.filter(|_| agent.active);
-        let due: Vec<(u32, Unavailability)> =
-            self.agents.iter().filter_map(|(ix, agent)| Some((ix, scheduled(agent)?))).collect();
-        for (ix, unavailability) in due {
-            let Some(agent) = self.agents.get_mut(ix) else { continue };
+        for ix in &self.scheduled {
+            let Some(agent) = self.agents.get_mut(*ix).filter(|agent| agent.active) else { continue };
+            let Some(unavailability) = agent.unavailability else { continue };
             agent.inverse_filters.retain(|_, until| *until > now.as_millis());
             let mut holders: Vec<(&FrameworkId, u32, Bag)> = Vec::new();
             for (client, held) in &agent.held {
@@ -58,7 +60,8 @@ impl Allocator {
         grants
     }
 
-    /// Answered, rescinded or timed out. With `filter`: not to be asked again for so long.
+    /// Answered, rescinded or timed out. With `filter`: not to be asked again for so long;
+    /// else not before the next full run.
     pub fn answered_inverse(
         &mut self,
         now: Time,
@@ -68,19 +71,20 @@ impl Allocator {
     ) {
         let Some(framework) = self.framework_index.get(framework).copied() else { return };
         let Some(ix) = self.agent_index.get(agent).copied() else { return };
-        let second = self.grid_after(now.as_millis()) + 1;
-        let Some(agent) = self.agents.get_mut(ix) else { return };
+        let now = now.as_millis();
+        let next = self.grid_after(now);
+        let Some(agent) = self.agents.get_mut(ix).filter(|agent| agent.unavailability.is_some()) else {
+            return;
+        };
         agent.asked.retain(|asked| *asked != framework);
         let wait = filter.map_or(0, millis).min(FILTER_MAX_MS);
-        if wait > 0 {
-            agent.inverse_filters.insert(framework, (now.as_millis() + wait).max(second));
-        }
+        let until = if wait > 0 { (now + wait).max(next + 1) } else { next };
+        agent.inverse_filters.insert(framework, until);
     }
 
     pub(super) fn forget_inverse(&mut self, framework: u32) {
-        let all: Vec<u32> = self.agents.iter().map(|(ix, _)| ix).collect();
-        for ix in all {
-            if let Some(agent) = self.agents.get_mut(ix).filter(|agent| agent.unavailability.is_some()) {
+        for ix in &self.scheduled {
+            if let Some(agent) = self.agents.get_mut(*ix) {
                 agent.asked.retain(|asked| *asked != framework);
                 agent.inverse_filters.remove(&framework);
             }
@@ -89,8 +93,7 @@ impl Allocator {
 
     /// When a framework may be asked again.
     pub(super) fn next_inverse(&self) -> Option<u64> {
-        let scheduled =
-            self.agents.iter().filter(|(_, agent)| agent.unavailability.is_some() && agent.active);
-        scheduled.filter_map(|(_, agent)| agent.inverse_filters.values().min()).min().copied()
+        let agents = self.scheduled.iter().filter_map(|ix| self.agents.get(*ix)).filter(|agent| agent.active);
+        agents.filter_map(|agent| agent.inverse_filters.values().min()).min().copied()
     }
 }

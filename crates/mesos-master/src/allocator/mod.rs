@@ -79,6 +79,8 @@ pub struct Allocator {
     woken: Vec<u32>,
     /// When the first filter of each agent ends.
     expiries: BTreeSet<(u64, u32)>,
+    /// Agents whose machines will be away.
+    scheduled: BTreeSet<u32>,
     expected: Option<usize>,
     runs: u64,
     scratch: cycle::Scratch,
@@ -115,6 +117,7 @@ impl Allocator {
             wake_all: false,
             woken: Vec::new(),
             expiries: BTreeSet::new(),
+            scheduled: BTreeSet::new(),
             expected: options.expected_agents,
             runs: 0,
             scratch: cycle::Scratch::default(),
@@ -193,6 +196,7 @@ impl Allocator {
         if let Some(agent) = self.agents.remove(ix) {
             self.expiries.remove(&(agent.first_expiry, ix));
         }
+        self.scheduled.remove(&ix);
         // The number may be given to another agent before the next run.
         self.urgent.retain(|other| *other != ix);
         self.waiting.retain(|other| *other != ix);

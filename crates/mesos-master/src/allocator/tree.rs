@@ -386,7 +386,7 @@ impl Tree {
         }
     }
 
-    fn entry_name(&self, of: u32, child: u32) -> &str {
+    pub fn entry_name(&self, of: u32, child: u32) -> &str {
         match self.nodes.get(child) {
             Some(node) if child == of => &node.leaf,
             Some(node) => node.role.as_str(),
