@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod allocator;
 mod cluster;
 mod docker;
 mod events;
@@ -86,6 +87,8 @@ enum Group {
     Replace,
     /// Debian's Docker engine beside it
     Docker,
+    /// The allocator alone; needs neither root nor a cluster
+    Allocator,
 }
 
 impl Options {
@@ -154,13 +157,25 @@ async fn measure(options: &Options) -> Result<Report> {
     if let Some(Command::Agents(agents)) = &options.command {
         return agents::measure(agents).await;
     }
+    let mut report = Report::new();
+    if options.wants(Group::Allocator) {
+        eprintln!("measuring: the allocator");
+        allocator::measure(options.repeat, &mut report);
+    }
+    if options.wants_cluster() || options.wants(Group::Docker) {
+        measure_machine(options, &mut report).await?;
+    }
+    report.end();
+    Ok(report)
+}
+
+async fn measure_machine(options: &Options, report: &mut Report) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(
             "measuring needs root: the promises are about tasks in control groups and namespaces of their own"
         );
     }
     let program = program(options).await?;
-    let mut report = Report::new();
     let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
     let layout = scratch.path().join("image");
     if options.wants(Group::Image) || options.wants(Group::Docker) {
@@ -168,7 +183,7 @@ async fn measure(options: &Options) -> Result<Report> {
     }
     if options.wants_cluster() {
         let cluster = Cluster::up(&program).await?;
-        let measured = measure_cluster(options, &cluster, &layout, &mut report).await;
+        let measured = measure_cluster(options, &cluster, &layout, report).await;
         // The logs are only there as long as the cluster is.
         if measured.is_err() {
             eprintln!("{}", cluster.logs());
@@ -178,10 +193,9 @@ async fn measure(options: &Options) -> Result<Report> {
     }
     if options.wants(Group::Docker) {
         eprintln!("measuring: Docker");
-        docker::measure(&layout, options.repeat, &mut report).await?;
+        docker::measure(&layout, options.repeat, report).await?;
     }
-    report.end();
-    Ok(report)
+    Ok(())
 }
 
 async fn measure_cluster(

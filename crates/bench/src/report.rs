@@ -21,6 +21,8 @@ pub enum Promise {
     IdleCpu,
     ProgramSize,
     MasterMemory,
+    Allocation,
+    Placement,
 }
 
 struct Terms {
@@ -42,6 +44,10 @@ impl Promise {
             Self::MemoryPerTask => terms("memory added per task, PSS without the task", "MiB", 0.7, 0.3),
             Self::IdleMemory => terms("idle master + agent + keeper, RSS", "MiB", 50.0, 25.0),
             Self::IdleCpu => terms("idle master + agent + keeper, CPU of one core", "%", 0.3, 0.3),
+            Self::Allocation => {
+                terms("allocation run, 100 frameworks and 10,000 agents, CPU", "ms", 200.0, 30.0)
+            }
+            Self::Placement => terms("placement, CPU, all rows with 5,000 agents", "us", 20.0, 6.67),
             Self::ProgramSize => terms("size of the program dcosd", "MB", 60.0, 60.0),
             Self::MasterMemory => {
                 terms("master with 10,000 agents and 100,000 tasks, RSS", "MiB", 1024.0, 1024.0)

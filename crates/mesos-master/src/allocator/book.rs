@@ -68,6 +68,7 @@ impl Allocator {
             agent.reckon();
         } else {
             agent.free.add(given);
+            agent.grown();
         }
         let (quants, unreserved) = (given.quants(), given.quota_quants());
         self.charge(client, &quants, &unreserved, Way::Down);

@@ -95,6 +95,7 @@ impl Allocator {
             if free != agent.free {
                 return Err(format!("agent {}: {:?} is free, not {:?}", agent.id, free, agent.free));
             }
+            agent.check_envelope()?;
             let counted = if agent.active { free.quota_quants() } else { Quants::default() };
             if counted != agent.headroom {
                 return Err(format!("agent {}: its part of the headroom is {counted:?}", agent.id));

@@ -394,7 +394,10 @@ impl Allocator {
         let row = self.clients.get(client).filter(|row| row.subscribed && wait > 0 && !bag.is_empty());
         if let (Some(row), Some(agent)) = (row, self.agents.get_mut(agent)) {
             let until = (now + wait).max(second);
-            agent.add_filter(Filter { client, epoch: row.epoch, until, refused: Box::new(bag) }, now);
+            agent.add_filter(
+                Filter { client, epoch: row.epoch, until, refused: Box::new(bag), covers: false },
+                now,
+            );
         }
         self.expect_expiry(agent);
         self.make_waiting(agent);

@@ -16,6 +16,8 @@ pub(super) struct Filter {
     pub epoch: u64,
     pub until: u64,
     pub refused: Box<Bag>,
+    /// It contains the agent's envelope, so whatever is free there.
+    pub covers: bool,
 }
 
 /// Why nothing of an agent goes to a framework, whatever is free.
@@ -43,6 +45,8 @@ pub(super) struct Agent {
     pub shared: Resources,
     /// Neither used nor offered, without shared volumes.
     pub free: Bag,
+    /// Contains what is free: most refusals are settled by it without being looked at.
+    envelope: Bag,
     /// More is held than there is.
     pub overcommitted: bool,
     /// By client, ascending.
@@ -84,6 +88,7 @@ impl Agent {
             total: Resources::new(),
             shared: Resources::new(),
             free: Bag::default(),
+            envelope: Bag::default(),
             overcommitted: false,
             held: Vec::new(),
             filters: Vec::new(),
@@ -130,6 +135,32 @@ impl Agent {
             free.subtract(&held);
         }
         self.free = free;
+        self.grown();
+    }
+
+    /// More may be free than before: the envelope has to contain it.
+    pub fn grown(&mut self) {
+        if self.envelope.contains(&self.free) {
+            return;
+        }
+        self.envelope = self.free.clone();
+        for filter in &mut self.filters {
+            filter.covers = filter.refused.contains(&self.envelope);
+        }
+    }
+
+    pub fn check_envelope(&self) -> Result<(), String> {
+        let stale = |filter: &&Filter| filter.covers != filter.refused.contains(&self.envelope);
+        if !self.envelope.contains(&self.free) || self.filters.iter().any(|filter| stale(&filter)) {
+            return Err(format!("agent {}: {:?} is not around what is free", self.id, self.envelope));
+        }
+        Ok(())
+    }
+
+    /// Whether the envelope says that the client refused whatever is free; shared volumes
+    /// are not in it.
+    fn is_covered(&self, filter: &Filter) -> bool {
+        filter.covers && self.shared.is_empty()
     }
 
     pub fn barrier(&self, caps: Caps, hierarchical: bool, filter_gpus: bool) -> Option<Barrier> {
@@ -169,12 +200,15 @@ impl Agent {
         if self.filters.is_empty() {
             return None;
         }
-        self.filters_of(client)
-            .iter()
-            .find(|filter| filter.epoch == epoch && filter.until > now && filter.refused.contains(offer))
+        self.filters_of(client).iter().find(|filter| {
+            filter.epoch == epoch
+                && filter.until > now
+                && (self.is_covered(filter) || filter.refused.contains(offer))
+        })
     }
 
-    pub fn add_filter(&mut self, filter: Filter, now: u64) {
+    pub fn add_filter(&mut self, mut filter: Filter, now: u64) {
+        filter.covers = filter.refused.contains(&self.envelope);
         let begin = self.filters.partition_point(|old| old.client < filter.client);
         let mut at = begin;
         let mut kept = 0;

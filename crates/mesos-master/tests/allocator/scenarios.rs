@@ -256,6 +256,7 @@ impl Cluster {
             }
             "free" => {
                 let free = self.allocator().available(&agent(1));
+                let free = if free.is_empty() { "nothing".to_owned() } else { free.to_string() };
                 writeln!(self.trace, "free of {}: {free}", words[1]).unwrap();
             }
             other => panic!("unknown order {other:?}"),
