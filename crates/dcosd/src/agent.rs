@@ -201,6 +201,7 @@ fn http_router(args: &AgentArgs, handle: &Handle, runtime: &Runtime) -> axum::Ro
         runtime: Arc::new(ContainerCalls::new(runtime.clone())),
         authorizer: Arc::new(Everyone),
         logging: crate::logging::level(),
+        executors: Some(handle.clone()),
     };
     let handle = handle.clone();
     agent_router(Arc::new(move || handle.view()), identity, FilesConfig { log_file: None })

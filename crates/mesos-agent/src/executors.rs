@@ -126,6 +126,7 @@ impl Agent {
             AgentInfo { id: self.id.clone(), resources: self.total.clone(), ..self.config.info.clone() };
         let event = ExecutorEvent::Subscribed {
             executor: Box::new(executor.info.clone()),
+            role: executor.role.clone(),
             framework: Box::new((**framework).clone()),
             agent: Box::new(agent),
             container_id: run.clone(),

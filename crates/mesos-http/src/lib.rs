@@ -25,6 +25,7 @@ mod call_body;
 pub(crate) mod convert;
 mod duration;
 mod event_stream;
+mod executor;
 mod files;
 mod leader;
 mod logging;

@@ -3,7 +3,7 @@
 use crate::agent::AgentInfo;
 use crate::executor::ExecutorInfo;
 use crate::framework::FrameworkInfo;
-use crate::ids::{ContainerId, TaskId, UpdateId};
+use crate::ids::{ContainerId, Role, TaskId, UpdateId};
 use crate::opaque::Opaque;
 use crate::task::{KillPolicy, TaskInfo, TaskStatus};
 
@@ -24,6 +24,8 @@ pub enum ExecutorCall {
 pub enum ExecutorEvent {
     Subscribed {
         executor: Box<ExecutorInfo>,
+        /// What its resources and those of its tasks are allocated to.
+        role: Role,
         framework: Box<FrameworkInfo>,
         agent: Box<AgentInfo>,
         container_id: ContainerId,

@@ -18,6 +18,7 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use mesos_agent::AgentView;
+use mesos_agent::shell::Handle;
 use serde_json::json;
 
 pub use containers::ContainerStatistics;
@@ -26,6 +27,7 @@ pub(crate) use state::{executor_name, role_of};
 
 use crate::access::{self, Access, Action, Authorizer, Caller};
 use crate::build::BuildInfo;
+use crate::executor;
 use crate::files::{Attached, Files, FilesConfig, Operation};
 use crate::logging::{self, Logging};
 use crate::master::check_timeout;
@@ -45,6 +47,8 @@ pub struct AgentIdentity {
     pub runtime: Arc<dyn ContainerRuntime>,
     pub authorizer: Arc<dyn Authorizer>,
     pub logging: Arc<dyn Logging>,
+    /// Takes the calls of executors. Absent: they are told to come later.
+    pub executors: Option<Handle>,
 }
 
 impl fmt::Debug for AgentIdentity {
@@ -70,6 +74,7 @@ pub enum Endpoint {
     Logging,
     Files(Operation),
     Calls,
+    Executor,
 }
 
 const GET: &[&str] = &["GET"];
@@ -127,6 +132,7 @@ pub const ROUTES: &[Route<Endpoint>] = &[
         Endpoint::Files(Operation::Download),
     ),
     row("/files/debug", &["/files/debug.json"], GET, Access::Endpoint, Endpoint::Files(Operation::Debug)),
+    plain!("/api/v1/executor", POST, Access::Calls, Endpoint::Executor),
 ];
 
 /// Between the heartbeats of a container's output.
@@ -182,6 +188,7 @@ async fn serve(
     let identity = &served.identity;
     match route.endpoint {
         Endpoint::Health | Endpoint::Calls => Ok(StatusCode::OK.into_response()),
+        Endpoint::Executor => executor::serve(identity.executors.as_ref(), call).await,
         Endpoint::Version => Ok(reply::json(&identity.build, call.callback)),
         Endpoint::Flags => Ok(reply::json(&json!({"flags": identity.flags}), call.callback)),
         Endpoint::State => {

@@ -63,6 +63,7 @@ impl Agent {
             runtime: Arc::new(memory.clone()),
             authorizer: Arc::new(Everyone),
             logging: Arc::new(LogLevel::new(|_| ())),
+            executors: None,
         };
         let view = Arc::new(view);
         let router = router_with_heartbeat(
