@@ -8,7 +8,8 @@ use model::agent_api::{MasterToAgent, Registration};
 use model::scheduler_api::TaskRecord;
 use model::{AgentId, AgentInfo, DrainConfig, DrainState, Reason, Role, Source, TaskStatus, Time};
 
-use crate::brain::{AGENT_ID_LENGTH_MAX, ConnId, Effect, Master, Out, scalars};
+use crate::brain::{AGENT_ID_LENGTH_MAX, ConnId, Effect, Master, Out};
+use crate::ledger::{Claim, agent_facts};
 use crate::records::{AdmittedState, Write};
 use crate::snapshot::agent_view;
 use crate::state::{Agent, AgentState, Task};
@@ -99,13 +100,13 @@ impl Master {
         info.id = Some(id.clone());
         self.admit(now, conn, &id, info, out);
         for framework in frameworks {
-            self.recover_framework(now, framework);
+            self.recover_framework(now, framework, out);
         }
         out.effect(Effect::ToAgent { conn, message: MasterToAgent::Registered { agent_id: id.clone() } });
         let event_place = out.effects.len();
-        self.merge_executors(now, conn, &id, executors, out);
+        self.merge_executors(conn, &id, executors, out);
         self.merge_tasks(now, conn, &id, tasks, out);
-        self.merge_operations(now, conn, &id, operations, out);
+        self.merge_operations(conn, &id, operations, out);
         self.merge_drain(conn, &id, drain, out);
         if let Some(agent) = self.agents.get(&id) {
             // It shows what the agent holds, and stands before the events of its tasks.
@@ -198,13 +199,24 @@ impl Master {
         if agent.is_past() {
             self.past_agents = self.past_agents.saturating_sub(1);
         }
-        agent.info = info.clone();
+        let present = known && matches!(agent.state, AgentState::Disconnected { .. });
+        let moved = agent.info.attributes != info.attributes;
+        agent.info = info;
         agent.state = AgentState::Connected { conn };
+        agent.unavailability = None;
+        let facts = agent_facts(agent);
         if !durable {
             let record = agent.record(AdmittedState::Admitted);
             out.write(Write::Put(record));
         }
-        self.total.add(&scalars(&info.resources));
+        if present {
+            self.allocator.update_agent(id, facts);
+        } else {
+            self.allocator.add_agent(id, facts);
+        }
+        if moved {
+            self.allocator.clear_agent_filters(id);
+        }
         self.agent_conns.insert(conn, id.clone());
     }
 
@@ -212,9 +224,8 @@ impl Master {
     pub(crate) fn drop_connection(&mut self, id: &AgentId, newer: Option<ConnId>, out: &mut Out) {
         let Some(agent) = self.agents.get_mut(id) else { return };
         let AgentState::Connected { conn } = agent.state else { return };
-        let resources = scalars(&agent.info.resources);
         agent.state = AgentState::Disconnected { deadline: Time::MAX };
-        self.total.subtract(&resources);
+        self.allocator.set_agent_active(id, false);
         self.agent_conns.remove(&conn);
         if newer.is_some_and(|newer| newer != conn) {
             let reason = "the agent opened a newer stream".to_owned();
@@ -257,6 +268,13 @@ impl Master {
         for key in ended {
             self.complete_task(id, &key);
         }
+        // What the agent does not know runs nowhere: the order to run it never arrived.
+        for key in &missing {
+            let known = self.agents.get(id).and_then(|agent| agent.tasks.get(key)).cloned();
+            if let Some(task) = known {
+                self.place_task(id, key.clone(), task, Claim::Nothing);
+            }
+        }
         for ((framework_id, task_id), kill_policy) in kills {
             let message = MasterToAgent::KillTask { framework_id, task_id, kill_policy };
             out.effect(Effect::ToAgent { conn, message });
@@ -270,7 +288,9 @@ impl Master {
         let key = (record.framework_id.clone(), record.info.id.clone());
         let Some(framework) = self.frameworks.get_mut(&key.0) else { return };
         let was_unreachable = framework.unreachable.remove(&key.1);
-        let role = framework.info.roles.first().cloned().unwrap_or_else(Role::any);
+        let executor_id = record.info.executor.as_ref().map(|executor| executor.id.clone());
+        let first = || framework.info.roles.first().cloned().unwrap_or_else(Role::any);
+        let role = record.role.clone().unwrap_or_else(first);
         let known = self.agents.get(id).and_then(|agent| agent.tasks.get(&key)).cloned();
         // Its framework may have given it up meanwhile, or asked for it in vain.
         let news = known.is_none();
@@ -299,30 +319,19 @@ impl Master {
                 task.forwarded = None;
             }
         }
-        let holds = !record.state.is_terminal();
-        self.place_task(id, key.clone(), task, holds);
+        let claim = if record.state.is_terminal() { Claim::Nothing } else { Claim::New };
+        self.place_task(id, key.clone(), task, claim);
         if news {
             if let Some(task) = self.agents.get(id).and_then(|agent| agent.tasks.get(&key)) {
-                out.effect(Effect::Event(Arc::new(OperatorEvent::TaskAdded(task.clone()))));
+                self.tell(out, || OperatorEvent::TaskAdded(task.clone()));
             }
             let text = if returned { "Unreachable agent re-registered" } else { "Agent re-registered" };
             let status = TaskStatus {
-                task_id: key.1.clone(),
-                state: record.state,
-                timestamp: now,
-                source: Source::Master,
                 reason: Some(Reason::AgentReregistered),
                 message: Some(text.to_owned()),
                 agent_id: Some(id.clone()),
-                uuid: None,
-                container: None,
-                check: None,
-                data: None,
-                executor_id: None,
-                healthy: None,
-                labels: Vec::new(),
-                limitation: None,
-                unreachable_since: None,
+                executor_id,
+                ..TaskStatus::new(key.1.clone(), record.state, now, Source::Master)
             };
             self.forward(&key.0, status, out);
         }

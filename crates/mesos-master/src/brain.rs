@@ -13,10 +13,10 @@ use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::operator_api::{OperatorCall, OperatorReply};
 use model::scheduler_api::{FrameworkUpdate, FrameworkUpdateReply, SchedulerCall, SchedulerEvent};
 use model::{
-    AgentId, DrainState, FrameworkId, OfferId, Output, QuotaConfig, ResourceValue, Resources, Rng, Role,
-    Time, Weight,
+    AgentId, DrainState, FrameworkId, OfferId, Output, QuotaConfig, ResourceName, Rng, Role, Time, Weight,
 };
 
+use crate::allocator::{Allocator, Options};
 use crate::config::MasterConfig;
 use crate::loss::Gate;
 use crate::maintenance::Maintenance;
@@ -125,7 +125,7 @@ pub(crate) enum Deadline {
     Agent(AgentId),
     Framework(FrameworkId),
     Offer(OfferId),
-    Allocation,
+    InverseOffer(OfferId),
     /// Agents known from before the term have had their time.
     Recovery,
     /// The next agent may be marked unreachable.
@@ -143,14 +143,17 @@ pub struct Master {
     pub(crate) frameworks: Tracked<FrameworkId, Framework>,
     pub(crate) framework_conns: BTreeMap<ConnId, FrameworkId>,
     pub(crate) completed: VecDeque<CompletedFramework>,
+    /// The ids of these: they may not come back.
+    pub(crate) completed_ids: BTreeSet<FrameworkId>,
     pub(crate) offers: BTreeMap<OfferId, OpenOffer>,
     pub(crate) inverse_offers: BTreeMap<OfferId, OpenInverseOffer>,
     pub(crate) deadlines: BTreeSet<(Time, Deadline)>,
-    pub(crate) dirty: BTreeSet<AgentId>,
-    /// Scalars of all connected agents.
-    pub(crate) total: Resources,
+    pub(crate) allocator: Allocator,
+    /// Of the present step.
+    pub(crate) now: Time,
     pub(crate) counters: Counters,
-    pub(crate) allocation_scheduled: bool,
+    /// Somebody watches, or did.
+    pub(crate) watched: bool,
     pub(crate) elected: Time,
     pub(crate) next_agent: u64,
     pub(crate) next_framework: u64,
@@ -175,29 +178,46 @@ pub(crate) const REGISTRY_GC_STEP_MAX: usize = 10_000;
 /// Longest id that an agent may name, in bytes.
 pub const AGENT_ID_LENGTH_MAX: usize = 255;
 
-pub(crate) fn scalars(resources: &Resources) -> Resources {
-    resources.filter(|resource| matches!(resource.value, ResourceValue::Scalar(_)))
+fn allocation_options(config: &MasterConfig, admitted: usize) -> Options {
+    let limits = &config.limits;
+    let least = |name: &str, quantity| BTreeMap::from([(ResourceName::from(name), quantity)]);
+    Options {
+        interval_ms: limits.allocation_interval_ms,
+        min_allocatable: vec![least("cpus", limits.min_cpus), least("mem", limits.min_mem)],
+        excluded: limits.fair_sharing_excluded.clone(),
+        filter_gpus: limits.filter_gpus,
+        master_region: config.domain.as_ref().map(|domain| domain.region.clone()),
+        expected_agents: (admitted > 0).then_some(admitted),
+        ..Options::default()
+    }
 }
 
 impl Master {
     /// Starts a term from the admitted agents: a first start, a restart and a
     /// failover are the same.
     pub fn load(config: MasterConfig, rng: Rng, records: Vec<Record>, now: Time) -> Self {
+        let mut rng = rng;
+        let admitted = records.iter().filter(
+            |record| matches!(record, Record::Agent(record) if record.state == AdmittedState::Admitted),
+        );
+        let options = allocation_options(&config, admitted.count());
+        let allocator = Allocator::new(options, now, Rng::new(rng.next_u64()));
         let mut master = Self {
             config: Arc::new(config),
             rng,
+            allocator,
+            now,
             agents: Tracked::new(),
             agent_conns: BTreeMap::new(),
             frameworks: Tracked::new(),
             framework_conns: BTreeMap::new(),
             completed: VecDeque::new(),
+            completed_ids: BTreeSet::new(),
             offers: BTreeMap::new(),
             inverse_offers: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            dirty: BTreeSet::new(),
-            total: Resources::new(),
             counters: Counters::default(),
-            allocation_scheduled: false,
+            watched: false,
             elected: now,
             next_agent: 0,
             next_framework: 0,
@@ -259,13 +279,14 @@ impl Master {
 
     pub fn step(&mut self, now: Time, input: Input) -> Out {
         let mut out = Out::new();
+        self.now = now;
         self.count_input(&input);
         match input {
             Input::Agent { conn, message: AgentToMaster::Register(registration) } => {
                 self.register_agent(now, conn, *registration, &mut out);
             }
             Input::Agent { conn, message: AgentToMaster::Update(update) } => {
-                self.agent_update(now, conn, *update, &mut out);
+                self.agent_update(conn, *update, &mut out);
             }
             Input::Agent {
                 conn,
@@ -280,7 +301,7 @@ impl Master {
                 conn,
                 message: AgentToMaster::ExecutorExited { framework_id, executor_id, status },
             } => {
-                self.executor_exited(now, conn, framework_id, executor_id, status, &mut out);
+                self.executor_exited(conn, &framework_id, executor_id, status, &mut out);
             }
             Input::Agent { conn, message: AgentToMaster::Unregister } => {
                 self.unregister_agent(now, conn, &mut out);
@@ -288,8 +309,8 @@ impl Master {
             Input::AgentClosed { conn } => self.agent_closed(now, conn, &mut out),
             Input::Scheduler { conn, call } => self.scheduler_call(now, conn, call, &mut out),
             Input::SchedulerClosed { conn } => self.scheduler_closed(now, conn, &mut out),
-            Input::UpdateFramework { request, .. } => {
-                let reply = Reply::FrameworkUpdate(FrameworkUpdateReply::Gone);
+            Input::UpdateFramework { request, conn, update } => {
+                let reply = Reply::FrameworkUpdate(self.update_framework(conn, update, &mut out));
                 out.effect(Effect::Reply { request, reply });
             }
             Input::Operator { request, call } => {
@@ -297,10 +318,12 @@ impl Master {
                 out.effect(Effect::Reply { request, reply });
             }
             Input::Watch { watch } => {
+                self.watched = true;
                 out.effect(Effect::Watching { watch, view: Box::new(self.view(now)) });
             }
-            Input::Explain { request, .. } => {
-                out.effect(Effect::Reply { request, reply: Reply::Explanation(Vec::new()) });
+            Input::Explain { request, framework_id, agent_id } => {
+                let reply = Reply::Explanation(self.explain(now, &framework_id, &agent_id));
+                out.effect(Effect::Reply { request, reply });
             }
             Input::Tick => {}
         }
@@ -313,7 +336,8 @@ impl Master {
 
     /// When to call `step(Tick)` at the latest.
     pub fn next_wakeup(&self) -> Option<Time> {
-        self.deadlines.first().map(|(time, _)| *time)
+        let deadline = self.deadlines.first().map(|(time, _)| *time);
+        deadline.into_iter().chain(self.allocator.next_wakeup()).min()
     }
 
     fn fire_deadlines(&mut self, now: Time, out: &mut Out) {
@@ -343,10 +367,10 @@ impl Master {
                 Deadline::Recovery => self.recovery_ends(now, out),
                 Deadline::Gate => self.open_gate(now, out),
                 Deadline::RegistryGc => self.collect_garbage(now, out),
-                Deadline::Allocation => {
-                    self.allocation_scheduled = false;
-                    let connected = self.agents.values().filter(|agent| agent.conn().is_some());
-                    self.dirty.extend(connected.map(|agent| agent.id.clone()));
+                Deadline::InverseOffer(id) => {
+                    if self.inverse_offers.get(&id).is_some_and(|open| open.expires <= now) {
+                        self.remove_inverse_offer(&id, true, out);
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{FaultDomain, Quantity, Role, Time};
+use model::{FaultDomain, Quantity, ResourceName, Role, Time};
 
 /// What one term of a master is told at its start.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,12 +50,18 @@ pub struct MasterLimits {
     pub machines_max: usize,
     /// Roles that have a quota, and that have a weight.
     pub settled_roles_max: usize,
-    /// When given, only these can have quotas and weights.
+    /// `--roles`: when given, only these and `*` can be used by frameworks and have quotas and weights.
     pub roles: Option<BTreeSet<Role>>,
     pub agents_max: usize,
     pub frameworks_max: usize,
     pub min_cpus: Quantity,
     pub min_mem: Quantity,
+    /// `--root_submissions`: whether frameworks may run as root.
+    pub root_submissions: bool,
+    /// `--filter_gpu_resources`: agents with GPUs are for frameworks that ask for GPUs.
+    pub filter_gpus: bool,
+    /// `--fair_sharing_excluded_resource_names`.
+    pub fair_sharing_excluded: Vec<ResourceName>,
 }
 
 impl Default for MasterLimits {
@@ -82,9 +88,9 @@ impl Default for MasterLimits {
             frameworks_max: 10_000,
             min_cpus: Quantity::from_milli(10),
             min_mem: Quantity::from_units(32),
+            root_submissions: true,
+            filter_gpus: true,
+            fair_sharing_excluded: Vec::new(),
         }
     }
 }
-
-/// Longest refusal: 365 days.
-pub const REFUSE_MAX_MS: u64 = 365 * 24 * 3_600_000;

@@ -1,79 +1,24 @@
-//! The scheduler's side: subscription, failover, teardown, and its calls.
+//! Frameworks: subscription, failover, changes of their description, and their ends.
+//!
+//! Nothing of a framework is durable here: it comes back with its scheduler, or is
+//! known from the agents that run its tasks, for as long as it takes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::agent_api::MasterToAgent;
-use model::scheduler_api::{SchedulerCall, SchedulerEvent};
-use model::{
-    AgentId, FrameworkId, FrameworkInfo, KillPolicy, OfferId, OperationKind, Reason, Role, TaskId, TaskState,
-    Time, UpdateId,
-};
+use model::scheduler_api::{FrameworkUpdate, FrameworkUpdateReply, SchedulerEvent};
+use model::{AgentId, FrameworkId, FrameworkInfo, Reason, Role, Source, TaskId, TaskState, TaskStatus, Time};
 
 use crate::brain::{ConnId, Deadline, Effect, Master, Out};
-use crate::state::{CompletedFramework, Framework, Task};
+use crate::ledger::framework_facts;
+use crate::state::{CompletedFramework, Framework};
+use crate::validation;
+use crate::view::OperatorEvent;
 
 impl Master {
-    pub(crate) fn scheduler_call(&mut self, now: Time, conn: ConnId, call: SchedulerCall, out: &mut Out) {
-        if let SchedulerCall::Subscribe { info, suppressed_roles } = call {
-            self.subscribe(now, conn, *info, suppressed_roles, out);
-            return;
-        }
-        let Some(id) = self.framework_conns.get(&conn).cloned() else {
-            self.counters.calls_invalid += 1;
-            return;
-        };
-        match call {
-            SchedulerCall::Subscribe { .. } => {}
-            SchedulerCall::Accept { offer_ids, operations, refuse_ms } => {
-                self.counters.calls_accept += 1;
-                let tasks = operations
-                    .into_iter()
-                    .filter_map(|operation| match operation.kind {
-                        OperationKind::Launch { tasks } => Some(tasks),
-                        _ => None,
-                    })
-                    .flatten()
-                    .map(|task| task.info)
-                    .collect();
-                self.accept(now, &id, offer_ids, tasks, refuse_ms, out);
-            }
-            SchedulerCall::Decline { offer_ids, refuse_ms } => {
-                self.counters.calls_decline += 1;
-                self.decline(now, &id, &offer_ids, refuse_ms, out);
-            }
-            SchedulerCall::Revive { roles } => {
-                self.counters.calls_revive += 1;
-                self.revive(&id, &roles);
-            }
-            SchedulerCall::Suppress { roles } => {
-                self.counters.calls_suppress += 1;
-                self.suppress(&id, roles);
-            }
-            SchedulerCall::Kill { task_id, agent_id, kill_policy } => {
-                self.counters.calls_kill += 1;
-                self.kill(now, &id, task_id, agent_id, kill_policy, out);
-            }
-            SchedulerCall::Acknowledge { agent_id, task_id, uuid } => {
-                self.acknowledge(&id, &agent_id, task_id, uuid, out);
-            }
-            SchedulerCall::Reconcile { tasks } => {
-                self.counters.calls_reconcile += 1;
-                self.reconcile(now, &id, &tasks, out);
-            }
-            SchedulerCall::ReconcileOperations { .. }
-            | SchedulerCall::AcknowledgeOperation { .. }
-            | SchedulerCall::AcceptInverseOffers { .. }
-            | SchedulerCall::DeclineInverseOffers { .. }
-            | SchedulerCall::ShutdownExecutor { .. }
-            | SchedulerCall::Message { .. }
-            | SchedulerCall::Request => {}
-            SchedulerCall::Teardown => self.remove_framework(now, &id, out),
-        }
-    }
-
-    fn subscribe(
+    pub(crate) fn subscribe(
         &mut self,
         now: Time,
         conn: ConnId,
@@ -84,20 +29,14 @@ impl Master {
         if info.roles.is_empty() {
             info.roles.push(Role::any());
         }
-        let refused = match &info.id {
-            Some(id) if self.completed.iter().any(|done| done.framework.id == *id) => {
-                Some("Framework has been removed".to_owned())
-            }
-            None if self.frameworks.len() >= self.config.limits.frameworks_max => {
-                let limit = self.config.limits.frameworks_max;
-                Some(format!("the master already has {limit} frameworks, its limit frameworks_max"))
-            }
-            _ => None,
-        };
-        if let Some(message) = refused {
+        if let Some(message) = self.subscription_problem(&info, &suppressed_roles) {
             out.effect(Effect::ToScheduler { conn, event: SchedulerEvent::Error { message } });
             out.effect(Effect::CloseScheduler { conn });
             return;
+        }
+        // One stream speaks for one framework.
+        if self.framework_conns.get(&conn).is_some_and(|former| info.id.as_ref() != Some(former)) {
+            self.scheduler_closed(now, conn, out);
         }
         let id = info.id.clone().unwrap_or_else(|| {
             let id = FrameworkId::new(format!("{}-{:04}", self.config.master_id, self.next_framework));
@@ -110,26 +49,59 @@ impl Master {
         let framework =
             self.frameworks.entry(id.clone()).or_insert_with(|| new_framework(id.clone(), &info, now));
         if known {
+            info.user.clone_from(&framework.info.user);
+            info.checkpoint = framework.info.checkpoint;
             framework.reregistered = Some(now);
+        }
+        if framework.recovered {
+            framework.registered = now;
         }
         framework.info = Arc::new(info);
         framework.conn = Some(conn);
         framework.failover_deadline = None;
         framework.recovered = false;
         framework.suppressed = suppressed_roles.into_iter().collect();
-        framework.filters.clear();
+        let facts = framework_facts(framework);
+        if known {
+            // A new session starts without refusals.
+            self.allocator.revive(&id, &[]);
+            self.allocator.update_framework(&id, facts);
+        } else {
+            self.allocator.add_framework(&id, facts);
+        }
         self.framework_conns.insert(conn, id.clone());
         out.effect(Effect::ToScheduler {
             conn,
             event: SchedulerEvent::Subscribed { framework_id: id.clone() },
         });
-        self.resend_unacknowledged(&id, out);
-        self.dirty_all();
+        self.tell_framework(out, &id, known);
+        if known {
+            self.tell_agents_of(&id, out);
+        }
+    }
+
+    fn subscription_problem(&self, info: &FrameworkInfo, suppressed: &[Role]) -> Option<String> {
+        if let Some(problem) = validation::framework_problem(info, &self.config.limits) {
+            return Some(problem);
+        }
+        if let Some(problem) = validation::suppressed_problem(info, suppressed) {
+            return Some(problem);
+        }
+        if info.id.as_ref().is_some_and(|id| self.completed_ids.contains(id)) {
+            return Some("Framework has been removed".to_owned());
+        }
+        let Some(known) = info.id.as_ref().and_then(|id| self.frameworks.get(id)) else {
+            let limit = self.config.limits.frameworks_max;
+            return (self.frameworks.len() >= limit)
+                .then(|| format!("the master already has {limit} frameworks, its limit frameworks_max"));
+        };
+        (known.info.principal != info.principal)
+            .then(|| "Changing framework's principal is not allowed.".to_owned())
     }
 
     fn disconnect_old_scheduler(&mut self, id: &FrameworkId, newer: ConnId, out: &mut Out) {
         let Some(old) = self.frameworks.get(id).and_then(|framework| framework.conn) else { return };
-        self.drop_offers_of(id, out);
+        self.drop_offers_of(id, false, out);
         self.framework_conns.remove(&old);
         if old != newer {
             let message = "Framework failed over".to_owned();
@@ -138,40 +110,84 @@ impl Master {
         }
     }
 
-    fn resend_unacknowledged(&mut self, id: &FrameworkId, out: &mut Out) {
+    /// Where a framework has anything: tasks, executors or operations.
+    fn agents_of(&self, id: &FrameworkId) -> BTreeSet<AgentId> {
+        let Some(framework) = self.frameworks.get(id) else { return BTreeSet::new() };
+        let executors = framework.executors.iter().map(|(agent_id, _)| agent_id);
+        let operations = framework.operations.values().map(|(agent_id, _)| agent_id);
+        framework.tasks.values().chain(executors).chain(operations).cloned().collect()
+    }
+
+    /// Its agents learn how it is described now, and send what waits for its confirmation.
+    fn tell_agents_of(&mut self, id: &FrameworkId, out: &mut Out) {
+        let Some(info) = self.frameworks.get(id).map(|framework| framework.info.clone()) else { return };
+        for agent_id in self.agents_of(id) {
+            let framework = Box::new((*info).clone());
+            self.order_agent(&agent_id, MasterToAgent::UpdateFramework { framework }, out);
+        }
+    }
+
+    fn tell_framework(&self, out: &mut Out, id: &FrameworkId, known: bool) {
         let Some(framework) = self.frameworks.get(id) else { return };
-        let waiting: Vec<_> = framework
-            .tasks
-            .iter()
-            .filter_map(|(task_id, agent_id)| {
-                self.agents.get(agent_id)?.tasks.get(&(id.clone(), task_id.clone()))?.unacknowledged.clone()
-            })
-            .collect();
-        for status in waiting {
-            self.forward(id, status, out);
-        }
+        self.tell(out, || {
+            let view = Box::new(self.framework_view(framework, None));
+            if known { OperatorEvent::FrameworkUpdated(view) } else { OperatorEvent::FrameworkAdded(view) }
+        });
     }
 
-    pub(crate) fn dirty_all(&mut self) {
-        let connected = self.agents.values().filter(|agent| agent.conn().is_some());
-        let ids: Vec<AgentId> = connected.map(|agent| agent.id.clone()).collect();
-        self.dirty.extend(ids);
-    }
-
-    fn drop_offers_of(&mut self, id: &FrameworkId, out: &mut Out) {
-        let offers: Vec<OfferId> = self
-            .frameworks
-            .get(id)
-            .map(|framework| framework.offers.iter().cloned().collect())
-            .unwrap_or_default();
-        for offer in offers {
-            self.remove_offer(&offer, false, out);
+    /// UPDATE_FRAMEWORK: all or nothing.
+    pub(crate) fn update_framework(
+        &mut self,
+        conn: ConnId,
+        update: FrameworkUpdate,
+        out: &mut Out,
+    ) -> FrameworkUpdateReply {
+        let FrameworkUpdate { info, suppressed_roles } = update;
+        let mut info = *info;
+        if info.roles.is_empty() {
+            info.roles.push(Role::any());
         }
+        let Some(id) = self.framework_conns.get(&conn).cloned() else { return FrameworkUpdateReply::Gone };
+        let Some(known) = self.frameworks.get(&id).map(|framework| framework.info.clone()) else {
+            return FrameworkUpdateReply::Gone;
+        };
+        if let Some(problem) = validation::framework_problem(&info, &self.config.limits) {
+            return FrameworkUpdateReply::Invalid(format!("Supplied FrameworkInfo is not valid: {problem}"));
+        }
+        let fixed = if info.id.as_ref() != Some(&id) {
+            Some("Updating 'FrameworkInfo.id' is unsupported")
+        } else if info.principal != known.principal {
+            Some("Changing framework's principal is not allowed.")
+        } else if info.user != known.user {
+            Some("Updating 'FrameworkInfo.user' is unsupported")
+        } else if info.checkpoint != known.checkpoint {
+            Some("Updating 'FrameworkInfo.checkpoint' is unsupported")
+        } else {
+            None
+        };
+        if let Some(problem) = fixed {
+            return FrameworkUpdateReply::Invalid(format!("FrameworkInfo update is not valid: {problem}"));
+        }
+        if let Some(problem) = validation::suppressed_problem(&info, &suppressed_roles) {
+            return FrameworkUpdateReply::Invalid(format!("'UpdateFramework' call is not valid: {problem}"));
+        }
+        let lost: Vec<Role> = known.roles.iter().filter(|role| !info.roles.contains(role)).cloned().collect();
+        self.rescind_offers_to(&id, &lost, out);
+        if let Some(framework) = self.frameworks.get_mut(&id) {
+            framework.info = Arc::new(info);
+            framework.suppressed = suppressed_roles.into_iter().collect();
+            let facts = framework_facts(framework);
+            self.allocator.update_framework(&id, facts);
+        }
+        self.tell_framework(out, &id, true);
+        self.tell_agents_of(&id, out);
+        FrameworkUpdateReply::Done
     }
 
     pub(crate) fn scheduler_closed(&mut self, now: Time, conn: ConnId, out: &mut Out) {
         let Some(id) = self.framework_conns.remove(&conn) else { return };
-        self.drop_offers_of(&id, out);
+        self.drop_offers_of(&id, false, out);
+        self.allocator.set_framework_active(&id, false);
         let Some(framework) = self.frameworks.get_mut(&id) else { return };
         framework.conn = None;
         let deadline = now + Duration::from_millis(framework.info.failover_timeout_ms);
@@ -179,84 +195,87 @@ impl Master {
         self.deadlines.insert((deadline, Deadline::Framework(id)));
     }
 
-    /// A framework named by a returning agent before its scheduler is back.
-    pub(crate) fn recover_framework(&mut self, now: Time, info: FrameworkInfo) {
+    /// A framework named by a returning agent before its scheduler is back. It has no
+    /// deadline: its tasks run on until it comes, or an operator ends it.
+    pub(crate) fn recover_framework(&mut self, now: Time, info: FrameworkInfo, out: &mut Out) {
         let Some(id) = info.id.clone() else { return };
-        let ended = self.completed.iter().any(|done| done.framework.id == id);
-        if ended || self.frameworks.contains_key(&id) {
+        if self.completed_ids.contains(&id) || self.frameworks.contains_key(&id) {
             return;
         }
         let mut framework = new_framework(id.clone(), &info, now);
         framework.recovered = true;
-        let deadline = now + Duration::from_millis(info.failover_timeout_ms);
-        framework.failover_deadline = Some(deadline);
-        self.deadlines.insert((deadline, Deadline::Framework(id.clone())));
-        self.frameworks.insert(id, framework);
+        self.allocator.add_framework(&id, framework_facts(&framework));
+        self.frameworks.insert(id.clone(), framework);
+        self.tell_framework(out, &id, false);
     }
 
+    /// Teardown, and the end of the failover timeout: its tasks end without a word to it.
     pub(crate) fn remove_framework(&mut self, now: Time, id: &FrameworkId, out: &mut Out) {
-        self.drop_offers_of(id, out);
+        self.drop_offers_of(id, false, out);
         let Some(framework) = self.frameworks.get(id) else { return };
         let placed: Vec<(TaskId, AgentId)> =
             framework.tasks.iter().map(|(task, agent)| (task.clone(), agent.clone())).collect();
+        let executors: Vec<_> = framework.executors.iter().cloned().collect();
         let conn = framework.conn;
-        for (task_id, agent_id) in placed {
-            let key = (id.clone(), task_id);
-            if let Some(task) = self.agents.get_mut(&agent_id).and_then(|agent| agent.tasks.get_mut(&key)) {
-                let task: &mut Task = Arc::make_mut(task);
-                if !task.state.is_terminal() {
-                    task.state = TaskState::Killed;
-                    if let Some(last) = task.statuses.last().cloned() {
-                        let mut status = last;
-                        status.state = TaskState::Killed;
-                        status.reason = Some(Reason::FrameworkRemoved);
-                        status.message = Some("Framework removed".to_owned());
-                        status.timestamp = now;
-                        task.push_status(status);
-                    }
-                }
-            }
-            self.complete_task(&agent_id, &key);
-        }
-        let agents: Vec<ConnId> = self.agents.values().filter_map(|agent| agent.conn()).collect();
-        for conn in agents {
+        for agent_id in self.agents_of(id) {
             let message = MasterToAgent::ShutdownFramework { framework_id: id.clone() };
-            out.effect(Effect::ToAgent { conn, message });
+            self.order_agent(&agent_id, message, out);
+        }
+        for (task_id, agent_id) in placed {
+            self.end_removed_task(now, id, task_id, &agent_id, out);
+        }
+        for (agent_id, executor_id) in executors {
+            self.remove_executor(&agent_id, id, &executor_id);
         }
         if let Some(conn) = conn {
             self.framework_conns.remove(&conn);
             out.effect(Effect::CloseScheduler { conn });
         }
-        if let Some(mut framework) = self.frameworks.remove(id) {
-            framework.conn = None;
-            self.completed.push_back(CompletedFramework { framework, unregistered: now });
-            while self.completed.len() > self.config.limits.completed_frameworks_max {
-                self.completed.pop_front();
-            }
+        self.allocator.remove_framework(id);
+        let Some(mut framework) = self.frameworks.remove(id) else { return };
+        framework.conn = None;
+        framework.failover_deadline = None;
+        framework.operations.clear();
+        let info = framework.info.clone();
+        self.tell(out, || OperatorEvent::FrameworkRemoved(info));
+        self.completed_ids.insert(id.clone());
+        self.completed.push_back(CompletedFramework { framework, unregistered: now });
+        while self.completed.len() > self.config.limits.completed_frameworks_max {
+            let Some(oldest) = self.completed.pop_front() else { break };
+            self.completed_ids.remove(&oldest.framework.id);
         }
     }
 
-    fn decline(
+    fn end_removed_task(
         &mut self,
         now: Time,
         id: &FrameworkId,
-        offer_ids: &[OfferId],
-        refuse_ms: Option<u64>,
+        task_id: TaskId,
+        agent_id: &AgentId,
         out: &mut Out,
     ) {
-        for offer_id in offer_ids {
-            let mine = self.offers.get(offer_id).is_some_and(|open| open.offer.framework_id == *id);
-            if !mine {
-                continue;
-            }
-            if let Some(offer) = self.remove_offer(offer_id, false, out) {
-                let refused = offer.resources.clone();
-                self.add_filter(now, &offer, refused, refuse_ms);
-            }
+        let key = (id.clone(), task_id);
+        let running = self.agents.get(agent_id).and_then(|agent| agent.tasks.get(&key));
+        if running.is_some_and(|task| !task.state.is_terminal())
+            && let Some(task) = self.agents.get_mut(agent_id).and_then(|agent| agent.tasks.get_mut(&key))
+        {
+            let task = Arc::make_mut(task);
+            let status = TaskStatus {
+                reason: Some(Reason::FrameworkRemoved),
+                message: Some("Framework removed".to_owned()),
+                agent_id: Some(agent_id.clone()),
+                executor_id: task.info.executor.as_ref().map(|executor| executor.id.clone()),
+                ..TaskStatus::new(key.1.clone(), TaskState::Killed, now, Source::Master)
+            };
+            task.state = TaskState::Killed;
+            task.push_status(status.clone());
+            self.count_task(id, &status);
+            self.tell_update(out, id, &status, TaskState::Killed);
         }
+        self.complete_task(agent_id, &key);
     }
 
-    fn revive(&mut self, id: &FrameworkId, roles: &[Role]) {
+    pub(crate) fn revive(&mut self, id: &FrameworkId, roles: &[Role]) {
         let Some(framework) = self.frameworks.get_mut(id) else { return };
         if roles.iter().any(|role| !framework.info.roles.contains(role)) {
             self.counters.calls_invalid += 1;
@@ -264,84 +283,21 @@ impl Master {
         }
         if roles.is_empty() {
             framework.suppressed.clear();
-            framework.filters.clear();
         } else {
             framework.suppressed.retain(|role| !roles.contains(role));
-            framework.filters.retain(|filter| !roles.contains(&filter.role));
         }
-        self.dirty_all();
+        self.allocator.revive(id, roles);
     }
 
-    fn suppress(&mut self, id: &FrameworkId, roles: Vec<Role>) {
+    pub(crate) fn suppress(&mut self, id: &FrameworkId, roles: Vec<Role>) {
         let Some(framework) = self.frameworks.get_mut(id) else { return };
         if roles.iter().any(|role| !framework.info.roles.contains(role)) {
             self.counters.calls_invalid += 1;
             return;
         }
+        self.allocator.suppress(id, &roles);
         let roles = if roles.is_empty() { framework.info.roles.clone() } else { roles };
         framework.suppressed.extend(roles);
-    }
-
-    fn kill(
-        &mut self,
-        now: Time,
-        id: &FrameworkId,
-        task_id: TaskId,
-        agent_id: Option<AgentId>,
-        kill_policy: Option<KillPolicy>,
-        out: &mut Out,
-    ) {
-        let Some(place) =
-            self.frameworks.get(id).and_then(|framework| framework.tasks.get(&task_id)).cloned()
-        else {
-            let unreachable =
-                self.frameworks.get_mut(id).and_then(|framework| framework.unreachable.get_mut(&task_id));
-            if let Some(task) = unreachable {
-                Arc::make_mut(task).kill_wanted = Some(kill_policy);
-            }
-            self.reconcile(now, id, &[(task_id, agent_id)], out);
-            return;
-        };
-        if agent_id.is_some_and(|named| named != place) {
-            return;
-        }
-        let Some(agent) = self.agents.get_mut(&place) else { return };
-        let conn = agent.conn();
-        if let Some(task) = agent.tasks.get_mut(&(id.clone(), task_id.clone())) {
-            Arc::make_mut(task).kill_wanted = Some(kill_policy);
-        }
-        if let Some(conn) = conn {
-            let message = MasterToAgent::KillTask { framework_id: id.clone(), task_id, kill_policy };
-            out.effect(Effect::ToAgent { conn, message });
-        }
-    }
-
-    fn acknowledge(
-        &mut self,
-        id: &FrameworkId,
-        agent_id: &AgentId,
-        task_id: TaskId,
-        uuid: UpdateId,
-        out: &mut Out,
-    ) {
-        let Some(conn) = self.agents.get(agent_id).and_then(|agent| agent.conn()) else {
-            self.counters.acknowledgements_invalid += 1;
-            return;
-        };
-        self.counters.acknowledgements_valid += 1;
-        let key = (id.clone(), task_id.clone());
-        let mut done = false;
-        if let Some(task) = self.agents.get_mut(agent_id).and_then(|agent| agent.tasks.get_mut(&key)) {
-            let task: &mut Task = Arc::make_mut(task);
-            if task.unacknowledged.as_ref().is_some_and(|status| status.uuid == Some(uuid)) {
-                done = task.unacknowledged.take().is_some_and(|status| status.state.is_terminal());
-            }
-        }
-        if done {
-            self.complete_task(agent_id, &key);
-        }
-        let message = MasterToAgent::Acknowledge { framework_id: id.clone(), task_id, uuid };
-        out.effect(Effect::ToAgent { conn, message });
     }
 }
 
@@ -355,14 +311,13 @@ fn new_framework(id: FrameworkId, info: &FrameworkInfo, now: Time) -> Framework 
         reregistered: None,
         recovered: false,
         suppressed: BTreeSet::new(),
-        allocated: BTreeMap::new(),
         tasks: BTreeMap::new(),
         unreachable: BTreeMap::new(),
         completed: VecDeque::new(),
         offers: BTreeSet::new(),
         inverse_offers: BTreeSet::new(),
+        executors: BTreeSet::new(),
         operations: BTreeMap::new(),
-        filters: Vec::new(),
         counters: Arc::default(),
     }
 }

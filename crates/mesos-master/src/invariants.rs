@@ -1,8 +1,11 @@
 //! What must hold after every step, stated for the simulator and the tests.
 
-use crate::accept::sum_by_framework;
+use std::collections::BTreeMap;
+
 use crate::brain::Master;
-use model::Resources;
+use crate::operations::held_by;
+use crate::state::Agent;
+use model::{FrameworkId, Resources};
 
 impl Master {
     /// Where a task is and in which state, for reports.
@@ -16,12 +19,9 @@ impl Master {
     /// The first broken invariant, as a sentence.
     pub fn check_invariants(&self) -> Result<(), String> {
         for agent in self.agents.values() {
-            let mut used = sum_by_framework(agent.tasks.values());
-            for ((framework_id, _), executor) in &agent.executors {
-                used.entry(framework_id.clone()).or_default().add(&executor.info.resources);
-            }
-            if used != agent.used {
-                return Err(format!("agent {}: used {:?} but its tasks hold {used:?}", agent.id, agent.used));
+            let used = holdings(agent);
+            if !same_holdings(&used, &agent.used) {
+                return Err(format!("agent {}: used {:?} but {used:?} is held there", agent.id, agent.used));
             }
             let mut offered = Resources::new();
             for id in &agent.offers {
@@ -36,10 +36,8 @@ impl Master {
                     agent.id, agent.offered
                 ));
             }
-            let claimed = agent.used_total().plus(&agent.offered);
-            if agent.conn().is_some() && !agent.info.resources.contains(&claimed) {
-                let total = &agent.info.resources;
-                return Err(format!("agent {}: {claimed} allocated of {total}", agent.id));
+            if agent.conn().is_some() {
+                self.check_totals(agent)?;
             }
         }
         for framework in self.frameworks.values() {
@@ -64,6 +62,28 @@ impl Master {
                 return Err(format!("offer {} is open to an inactive framework", offer.offer.id));
             }
         }
+        for agent in self.agents.values() {
+            for (framework_id, executor_id) in agent.executors.keys() {
+                let place = (agent.id.clone(), executor_id.clone());
+                if !self.frameworks.get(framework_id).is_some_and(|f| f.executors.contains(&place)) {
+                    return Err(format!("executor {executor_id} on {} is not its framework's", agent.id));
+                }
+            }
+        }
+        for framework in self.frameworks.values() {
+            for (agent_id, executor_id) in &framework.executors {
+                let key = (framework.id.clone(), executor_id.clone());
+                if !self.agents.get(agent_id).is_some_and(|agent| agent.executors.contains_key(&key)) {
+                    return Err(format!("executor {executor_id} is not on {agent_id}"));
+                }
+            }
+            for (id, (agent_id, uuid)) in &framework.operations {
+                if !self.agents.get(agent_id).is_some_and(|agent| agent.operations.contains_key(uuid)) {
+                    return Err(format!("operation {id} is not on {agent_id}"));
+                }
+            }
+        }
+        self.allocator.check_invariants()?;
         for (id, open) in &self.inverse_offers {
             let holder = self.frameworks.get(&open.offer.framework_id);
             if !holder.is_some_and(|framework| framework.active() && framework.inverse_offers.contains(id)) {
@@ -72,4 +92,51 @@ impl Master {
         }
         Ok(())
     }
+
+    /// What is held, offered and free makes up the whole, with each shared volume once.
+    fn check_totals(&self, agent: &Agent) -> Result<(), String> {
+        let exclusive = |resources: &Resources| resources.filter(|resource| !resource.is_shared());
+        let total = &agent.info.resources;
+        let claimed = exclusive(&agent.used_total().plus(&agent.offered));
+        if !total.contains(&claimed) {
+            return Err(format!("agent {}: {claimed} allocated of {total}", agent.id));
+        }
+        let free = exclusive(&self.allocator.available(&agent.id));
+        let sum = claimed.plus(&free);
+        let whole = exclusive(total);
+        if !(sum.contains(&whole) && whole.contains(&sum)) {
+            return Err(format!("agent {}: {claimed} held and {free} free of {total}", agent.id));
+        }
+        for resource in agent.used_total().plus(&agent.offered).iter().filter(|one| one.is_shared()) {
+            let one = Resources::from_iter([model::Resource { shared: 1, ..resource.clone() }]);
+            if !total.contains(&one) {
+                return Err(format!("agent {}: {one} is held but not there", agent.id));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What tasks, executors and operations hold of an agent, by framework.
+fn holdings(agent: &Agent) -> BTreeMap<FrameworkId, Resources> {
+    let mut sums: BTreeMap<FrameworkId, Resources> = BTreeMap::new();
+    for task in agent.tasks.values().filter(|task| task.holds_resources) {
+        sums.entry(task.framework_id.clone()).or_default().add(&task.info.resources);
+    }
+    for executor in agent.executors.values().filter(|executor| !executor.info.resources.is_empty()) {
+        sums.entry(executor.framework_id.clone()).or_default().add(&executor.info.resources);
+    }
+    for record in agent.operations.values() {
+        if let (Some(framework_id), Some(held)) = (&record.framework_id, held_by(record)) {
+            sums.entry(framework_id.clone()).or_default().add(&held);
+        }
+    }
+    sums
+}
+
+/// Equal but for where shared volumes are mounted.
+fn same_holdings(a: &BTreeMap<FrameworkId, Resources>, b: &BTreeMap<FrameworkId, Resources>) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .all(|(id, mine)| b.get(id).is_some_and(|theirs| mine.contains(theirs) && theirs.contains(mine)))
 }

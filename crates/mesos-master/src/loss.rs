@@ -92,7 +92,7 @@ impl Master {
             self.lose_task(now, id, &key, &verdict, out);
         }
         for (framework_id, executor_id) in executors {
-            self.remove_executor(now, id, &framework_id, &executor_id);
+            self.remove_executor(id, &framework_id, &executor_id);
         }
     }
 
@@ -169,7 +169,7 @@ impl Master {
         };
         self.lose_all(now, id, &verdict, OperationState::Unreachable, out);
         if !recovered {
-            out.effect(Effect::Event(Arc::new(OperatorEvent::AgentRemoved(id.clone()))));
+            self.tell(out, || OperatorEvent::AgentRemoved(id.clone()));
         }
         self.tell_failure(id, out);
     }
@@ -230,7 +230,7 @@ impl Master {
         self.lose_all(now, id, &verdict, OperationState::GoneByOperator, out);
         self.settle_unreachable_tasks(now, id, &verdict, out);
         if listed {
-            out.effect(Effect::Event(Arc::new(OperatorEvent::AgentRemoved(id.clone()))));
+            self.tell(out, || OperatorEvent::AgentRemoved(id.clone()));
         }
         self.tell_failure(id, out);
     }
@@ -258,7 +258,7 @@ impl Master {
         if self.agents.remove(id).is_some_and(|agent| agent.is_past()) {
             self.past_agents = self.past_agents.saturating_sub(1);
         }
-        out.effect(Effect::Event(Arc::new(OperatorEvent::AgentRemoved(id.clone()))));
+        self.tell(out, || OperatorEvent::AgentRemoved(id.clone()));
         self.tell_failure(id, out);
     }
 
@@ -278,13 +278,14 @@ impl Master {
         operations: OperationState,
         out: &mut Out,
     ) {
+        self.allocator.remove_agent(id);
         let tasks: Vec<(FrameworkId, TaskId)> =
             self.agents.get(id).map(|agent| agent.tasks.keys().cloned().collect()).unwrap_or_default();
         for key in tasks {
             self.lose_task(now, id, &key, verdict, out);
         }
-        self.drop_executors(now, id);
-        self.operations_lost(now, id, operations, out);
+        self.drop_executors(id);
+        self.operations_lost(id, operations, out);
         if let Some(agent) = self.agents.get_mut(id) {
             agent.inverse_answers.clear();
         }
@@ -337,7 +338,7 @@ impl Master {
             }
         }
         self.forward(&key.0, status, out);
-        out.effect(Effect::Event(Arc::new(event)));
+        self.tell(out, || event);
     }
 
     fn loss_status(&self, now: Time, id: &AgentId, task: &Task, verdict: &Verdict) -> TaskStatus {
@@ -381,7 +382,7 @@ impl Master {
                 state: status.state,
             };
             self.forward(&framework_id, status, out);
-            out.effect(Effect::Event(Arc::new(event)));
+            self.tell(out, || event);
         }
     }
 

@@ -124,7 +124,6 @@ impl Master {
         self.maintenance.of_agent(info).is_some_and(|(_, machine)| machine.down)
     }
 
-    #[allow(dead_code, reason = "called by those who take the answers in")]
     /// What a framework said to an inverse offer, for the status of the machine.
     pub(crate) fn note_inverse_answer(
         &mut self,

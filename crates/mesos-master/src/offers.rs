@@ -1,145 +1,133 @@
-//! Offers: made from grants of the allocator, taken back, refused.
+//! Offers: made from grants of the allocator, answered, taken back; and inverse offers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::scheduler_api::SchedulerEvent;
-use model::{AgentId, FrameworkId, OfferId, Resources, Role, Time};
+use model::{AgentId, ExecutorId, FrameworkId, InverseOffer, Offer, OfferId, Role, Time};
 
-use crate::allocator::{self, Candidate, Client, Minimum};
-use crate::brain::{Deadline, Effect, Master, Out, scalars};
-use crate::state::{Filter, OpenOffer};
+use crate::allocator::{Grant, InverseGrant};
+use crate::brain::{Deadline, Effect, Master, Out};
+use crate::state::{OpenInverseOffer, OpenOffer};
 
 impl Master {
-    /// Takes an offer back into the pool; tells the framework when `rescind`.
-    pub(crate) fn remove_offer(
-        &mut self,
-        offer_id: &OfferId,
-        rescind: bool,
-        out: &mut Out,
-    ) -> Option<model::Offer> {
-        let open = self.offers.remove(offer_id)?;
-        let offer = open.offer;
+    /// Takes an offer out of the books. What it held stays held: the caller gives it
+    /// back or hands it on.
+    pub(crate) fn close_offer(&mut self, offer_id: &OfferId) -> Option<Offer> {
+        let offer = self.offers.remove(offer_id)?.offer;
         if let Some(agent) = self.agents.get_mut(&offer.agent_id) {
             agent.offers.remove(offer_id);
             agent.offered.subtract(&offer.resources);
-            self.dirty.insert(offer.agent_id.clone());
         }
         if let Some(framework) = self.frameworks.get_mut(&offer.framework_id) {
             framework.offers.remove(offer_id);
-            if let Some(allocated) = framework.allocated.get_mut(&offer.role) {
-                allocated.subtract(&scalars(&offer.resources));
-            }
-            if let (true, Some(conn)) = (rescind, framework.conn) {
-                self.counters.offers_rescinded += 1;
-                out.effect(Effect::ToScheduler { conn, event: SchedulerEvent::Rescind(offer_id.clone()) });
-            }
         }
         Some(offer)
     }
 
+    /// Takes an offer back into the pool; tells the framework when `rescind`.
+    pub(crate) fn remove_offer(&mut self, offer_id: &OfferId, rescind: bool, out: &mut Out) {
+        self.end_offer(offer_id, rescind, None, out);
+    }
+
+    /// The same; with `filter`, the framework is not offered it again for so long.
+    pub(crate) fn end_offer(
+        &mut self,
+        offer_id: &OfferId,
+        rescind: bool,
+        filter: Option<Duration>,
+        out: &mut Out,
+    ) {
+        let Some(offer) = self.close_offer(offer_id) else { return };
+        self.give_back(&offer, &offer.resources, filter);
+        let conn = self.frameworks.get(&offer.framework_id).and_then(|framework| framework.conn);
+        if let (true, Some(conn)) = (rescind, conn) {
+            self.counters.offers_rescinded += 1;
+            out.effect(Effect::ToScheduler { conn, event: SchedulerEvent::Rescind(offer_id.clone()) });
+        }
+    }
+
+    /// All offers and inverse offers of an agent.
     pub(crate) fn rescind_all_of(&mut self, id: &AgentId, out: &mut Out) {
         let offers: Vec<OfferId> =
             self.agents.get(id).map(|agent| agent.offers.iter().cloned().collect()).unwrap_or_default();
         for offer in offers {
             self.remove_offer(&offer, true, out);
         }
+        self.rescind_inverse_offers_of(id, out);
     }
 
+    /// Ends all offers of a framework, or those to roles that it has no longer.
+    pub(crate) fn drop_offers_of(&mut self, id: &FrameworkId, rescind: bool, out: &mut Out) {
+        let Some(framework) = self.frameworks.get(id) else { return };
+        let offers: Vec<OfferId> = framework.offers.iter().cloned().collect();
+        let inverse: Vec<OfferId> = framework.inverse_offers.iter().cloned().collect();
+        for offer in offers {
+            self.remove_offer(&offer, rescind, out);
+        }
+        for offer in inverse {
+            self.remove_inverse_offer(&offer, rescind, out);
+        }
+    }
+
+    pub(crate) fn rescind_offers_to(&mut self, id: &FrameworkId, roles: &[Role], out: &mut Out) {
+        let Some(framework) = self.frameworks.get(id) else { return };
+        let to_roles =
+            |offer: &&OfferId| self.offers.get(*offer).is_some_and(|open| roles.contains(&open.offer.role));
+        let offers: Vec<OfferId> = framework.offers.iter().filter(to_roles).cloned().collect();
+        for offer in offers {
+            self.remove_offer(&offer, true, out);
+        }
+    }
+
+    /// Lets the allocator run if it is due.
     pub(crate) fn allocate(&mut self, now: Time, out: &mut Out) {
-        if self.dirty.is_empty() {
-            return;
-        }
-        let clients = self.clients();
-        if clients.is_empty() {
-            self.dirty.clear();
-            return;
-        }
-        self.counters.allocation_runs += 1;
-        let mut candidates: Vec<Candidate> = std::mem::take(&mut self.dirty)
-            .into_iter()
-            .filter_map(|id| self.agents.get(&id))
-            .filter(|agent| agent.active())
-            .map(|agent| Candidate { agent_id: agent.id.clone(), free: agent.free() })
-            .filter(|candidate| !candidate.free.is_empty())
-            .collect();
-        self.rng.shuffle(&mut candidates);
-        for framework in self.frameworks.values_mut_unseen() {
-            framework.filters.retain(|filter| filter.until > now);
-        }
-        let mut role_allocated: BTreeMap<Role, Resources> = BTreeMap::new();
-        for framework in self.frameworks.values() {
-            for (role, allocated) in &framework.allocated {
-                role_allocated.entry(role.clone()).or_default().add(allocated);
-            }
-        }
-        let limits = &self.config.limits;
-        let minimum = Minimum { cpus: limits.min_cpus, mem: limits.min_mem };
-        let frameworks = &self.frameworks;
-        let grants = allocator::allocate(
-            &self.total,
-            &role_allocated,
-            &clients,
-            &candidates,
-            minimum,
-            |framework_id, role, agent_id, resources| {
-                frameworks.get(framework_id).is_some_and(|framework| {
-                    framework.filters.iter().any(|filter| {
-                        filter.agent_id == *agent_id
-                            && filter.role == *role
-                            && filter.refused.contains(resources)
-                    })
-                })
-            },
-        );
+        let grants = self.allocator.allocate(now);
         self.send_offers(now, grants, out);
-        let interval = Duration::from_millis(self.config.limits.allocation_interval_ms);
-        if !self.allocation_scheduled {
-            self.allocation_scheduled = true;
-            self.deadlines.insert((now + interval, Deadline::Allocation));
-        }
+        let inverse = self.allocator.inverse_offers(now);
+        self.send_inverse_offers(now, inverse, out);
+        self.counters.allocation_runs = self.allocator.runs();
     }
 
-    pub(crate) fn clients(&self) -> Vec<Client> {
-        let mut clients = Vec::new();
-        for framework in self.frameworks.values().filter(|framework| framework.active()) {
-            for role in framework.info.roles.iter().filter(|role| !framework.suppressed.contains(role)) {
-                clients.push(Client {
-                    framework_id: framework.id.clone(),
-                    role: role.clone(),
-                    allocated: framework.allocated.get(role).cloned().unwrap_or_default(),
-                });
-            }
-        }
-        clients
+    fn next_offer_id(&mut self) -> OfferId {
+        let id = OfferId::new(format!("{}-O{}", self.config.master_id, self.next_offer));
+        self.next_offer += 1;
+        id
     }
 
-    pub(crate) fn send_offers(&mut self, now: Time, grants: Vec<allocator::Grant>, out: &mut Out) {
-        let expires = now + Duration::from_millis(self.config.limits.offer_timeout_ms);
-        let mut by_framework: BTreeMap<FrameworkId, Vec<model::Offer>> = BTreeMap::new();
+    fn offer_expiry(&self, now: Time) -> Time {
+        now + Duration::from_millis(self.config.limits.offer_timeout_ms)
+    }
+
+    fn send_offers(&mut self, now: Time, grants: Vec<Grant>, out: &mut Out) {
+        let expires = self.offer_expiry(now);
+        let mut by_framework: BTreeMap<FrameworkId, Vec<Offer>> = BTreeMap::new();
         for grant in grants {
+            let id = self.next_offer_id();
             let Some(agent) = self.agents.get_mut(&grant.agent_id) else { continue };
-            let id = OfferId::new(format!("{}-O{}", self.config.master_id, self.next_offer));
-            self.next_offer += 1;
-            let offer = model::Offer {
+            let from = (grant.framework_id.clone(), ExecutorId::from(""));
+            let own = agent
+                .executors
+                .range(from..)
+                .take_while(|((framework, _), _)| *framework == grant.framework_id);
+            let offer = Offer {
                 id: id.clone(),
                 framework_id: grant.framework_id.clone(),
                 agent_id: grant.agent_id.clone(),
                 hostname: agent.info.hostname.clone(),
                 ip: agent.info.ip.clone(),
                 port: agent.info.port,
-                role: grant.role.clone(),
-                resources: grant.resources.clone(),
+                role: grant.role,
+                resources: grant.resources,
                 attributes: agent.info.attributes.clone(),
                 domain: agent.info.domain.clone(),
-                executor_ids: Vec::new(),
-                unavailability: None,
+                executor_ids: own.map(|((_, executor), _)| executor.clone()).collect(),
+                unavailability: agent.unavailability,
             };
             agent.offers.insert(id.clone());
-            agent.offered.add(&grant.resources);
+            agent.offered.add(&offer.resources);
             if let Some(framework) = self.frameworks.get_mut(&grant.framework_id) {
                 framework.offers.insert(id.clone());
-                framework.allocated.entry(grant.role).or_default().add(&scalars(&grant.resources));
             }
             self.counters.offers_sent += 1;
             self.deadlines.insert((expires, Deadline::Offer(id.clone())));
@@ -153,28 +141,106 @@ impl Master {
         }
     }
 
-    pub(crate) fn add_filter(
+    pub(crate) fn decline(&mut self, id: &FrameworkId, offer_ids: &[OfferId], refuse_ms: Option<u64>) {
+        let filter = self.refusal_time(refuse_ms);
+        for offer_id in offer_ids {
+            let mine = self.offers.get(offer_id).is_some_and(|open| open.offer.framework_id == *id);
+            if mine && let Some(offer) = self.close_offer(offer_id) {
+                self.give_back(&offer, &offer.resources, filter);
+            }
+        }
+    }
+
+    fn send_inverse_offers(&mut self, now: Time, grants: Vec<InverseGrant>, out: &mut Out) {
+        let expires = self.offer_expiry(now);
+        let mut by_framework: BTreeMap<FrameworkId, Vec<InverseOffer>> = BTreeMap::new();
+        for grant in grants {
+            let InverseGrant { framework_id, agent_id, resources, unavailability } = grant;
+            let id = self.next_offer_id();
+            if !self
+                .agents
+                .get(&agent_id)
+                .is_some_and(|agent| agent.inverse_answers.contains_key(&framework_id))
+            {
+                self.note_inverse_answer(now, &agent_id, &framework_id, None);
+            }
+            let Some(agent) = self.agents.get(&agent_id) else { continue };
+            let offer = InverseOffer {
+                id: id.clone(),
+                framework_id: framework_id.clone(),
+                hostname: agent.info.hostname.clone(),
+                ip: agent.info.ip.clone(),
+                port: agent.info.port,
+                agent_id,
+                unavailability,
+                resources,
+            };
+            if let Some(framework) = self.frameworks.get_mut(&framework_id) {
+                framework.inverse_offers.insert(id.clone());
+            }
+            self.deadlines.insert((expires, Deadline::InverseOffer(id.clone())));
+            self.inverse_offers.insert(id, OpenInverseOffer { offer: offer.clone(), expires });
+            by_framework.entry(framework_id).or_default().push(offer);
+        }
+        for (framework_id, offers) in by_framework {
+            if let Some(conn) = self.frameworks.get(&framework_id).and_then(|framework| framework.conn) {
+                out.effect(Effect::ToScheduler { conn, event: SchedulerEvent::InverseOffers(offers) });
+            }
+        }
+    }
+
+    fn close_inverse_offer(&mut self, offer_id: &OfferId) -> Option<InverseOffer> {
+        let offer = self.inverse_offers.remove(offer_id)?.offer;
+        if let Some(framework) = self.frameworks.get_mut(&offer.framework_id) {
+            framework.inverse_offers.remove(offer_id);
+        }
+        Some(offer)
+    }
+
+    /// Takes an inverse offer back; tells the framework when `rescind`.
+    pub(crate) fn remove_inverse_offer(&mut self, offer_id: &OfferId, rescind: bool, out: &mut Out) {
+        let Some(offer) = self.close_inverse_offer(offer_id) else { return };
+        self.allocator.answered_inverse(self.now, &offer.framework_id, &offer.agent_id, None);
+        let conn = self.frameworks.get(&offer.framework_id).and_then(|framework| framework.conn);
+        if let (true, Some(conn)) = (rescind, conn) {
+            let event = SchedulerEvent::RescindInverse(offer_id.clone());
+            out.effect(Effect::ToScheduler { conn, event });
+        }
+    }
+
+    /// The agent is gone, or its schedule changed: what was answered is void.
+    pub(crate) fn rescind_inverse_offers_of(&mut self, id: &AgentId, out: &mut Out) {
+        let of_agent = |(_, open): &(&OfferId, &OpenInverseOffer)| open.offer.agent_id == *id;
+        let offers: Vec<OfferId> =
+            self.inverse_offers.iter().filter(of_agent).map(|(offer, _)| offer.clone()).collect();
+        for offer in offers {
+            self.remove_inverse_offer(&offer, true, out);
+        }
+        if self.agents.get(id).is_some_and(|agent| !agent.inverse_answers.is_empty())
+            && let Some(agent) = self.agents.get_mut(id)
+        {
+            agent.inverse_answers.clear();
+        }
+    }
+
+    /// Records what a framework says to inverse offers; nothing else follows of it.
+    pub(crate) fn answer_inverse_offers(
         &mut self,
         now: Time,
-        offer: &model::Offer,
-        resources: Resources,
+        id: &FrameworkId,
+        offer_ids: &[OfferId],
+        accepted: bool,
         refuse_ms: Option<u64>,
     ) {
-        let millis =
-            refuse_ms.unwrap_or(self.config.limits.refuse_default_ms).min(crate::config::REFUSE_MAX_MS);
-        if millis == 0 || resources.is_empty() {
-            return;
-        }
-        let millis = millis.max(self.config.limits.allocation_interval_ms);
-        let until = now + Duration::from_millis(millis);
-        if let Some(framework) = self.frameworks.get_mut(&offer.framework_id) {
-            framework.filters.retain(|filter| {
-                !(filter.agent_id == offer.agent_id
-                    && filter.role == offer.role
-                    && resources.contains(&filter.refused))
-            });
-            let (role, agent_id) = (offer.role.clone(), offer.agent_id.clone());
-            framework.filters.push(Filter { role, agent_id, refused: resources, until });
+        let filter = self.refusal_time(refuse_ms);
+        for offer_id in offer_ids {
+            let mine = self.inverse_offers.get(offer_id).is_some_and(|open| open.offer.framework_id == *id);
+            if !mine {
+                continue;
+            }
+            let Some(offer) = self.close_inverse_offer(offer_id) else { continue };
+            self.allocator.answered_inverse(now, id, &offer.agent_id, filter);
+            self.note_inverse_answer(now, &offer.agent_id, id, Some(accepted));
         }
     }
 }

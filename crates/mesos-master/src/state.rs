@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{
     AgentId, AgentInfo, DrainInfo, ExecutorId, ExecutorRecord, FrameworkId, FrameworkInfo, InverseOffer,
     KillPolicy, Offer, OfferId, OperationId, OperationRecord, Resources, Role, TaskId, TaskInfo, TaskState,
-    TaskStatus, Time, UpdateId,
+    TaskStatus, Time, Unavailability, UpdateId,
 };
 
 use crate::brain::ConnId;
@@ -49,6 +49,8 @@ pub struct Agent {
     pub executors: BTreeMap<(FrameworkId, ExecutorId), Arc<ExecutorRecord>>,
     /// Pending, or terminal and not acknowledged.
     pub operations: BTreeMap<UpdateId, Arc<OperationRecord>>,
+    /// Those counted as done whose end the agent has not told on this stream.
+    pub speculated: BTreeSet<UpdateId>,
     /// Resources of tasks that hold them, of executors and of pending operations, by framework.
     pub used: BTreeMap<FrameworkId, Resources>,
     pub offers: BTreeSet<OfferId>,
@@ -59,6 +61,8 @@ pub struct Agent {
     pub drain: Option<DrainInfo>,
     /// It waits for a permit to be marked unreachable.
     pub loss_queued: bool,
+    /// When its machine will be away, as the allocator was told.
+    pub unavailability: Option<Unavailability>,
     /// What frameworks said to inverse offers of it.
     pub inverse_answers: BTreeMap<FrameworkId, InverseOfferAnswer>,
 }
@@ -75,12 +79,14 @@ impl Agent {
             tasks: BTreeMap::new(),
             executors: BTreeMap::new(),
             operations: BTreeMap::new(),
+            speculated: BTreeSet::new(),
             used: BTreeMap::new(),
             offers: BTreeSet::new(),
             offered: Resources::new(),
             deactivated: false,
             drain: None,
             loss_queued: false,
+            unavailability: None,
             inverse_answers: BTreeMap::new(),
         }
     }
@@ -126,16 +132,6 @@ impl Agent {
         total
     }
 
-    /// Neither used nor offered.
-    pub fn free(&self) -> Resources {
-        let mut free = self.info.resources.clone();
-        for used in self.used.values() {
-            free.subtract(used);
-        }
-        free.subtract(&self.offered);
-        free
-    }
-
     pub fn take(&mut self, framework: &FrameworkId, resources: &Resources) {
         self.used.entry(framework.clone()).or_default().add(resources);
     }
@@ -161,7 +157,7 @@ pub struct Task {
     pub statuses: Vec<TaskStatus>,
     /// What was last forwarded to the framework; answers reconciliation.
     pub forwarded: Option<TaskStatus>,
-    /// Forwarded (or to be) and not acknowledged; sent again when the framework returns.
+    /// Forwarded (or to be) and not acknowledged; its agent sends it again.
     pub unacknowledged: Option<TaskStatus>,
     /// A kill to repeat when the agent comes back.
     pub kill_wanted: Option<Option<KillPolicy>>,
@@ -174,7 +170,9 @@ impl Task {
     /// Statuses kept per task.
     pub const STATUSES_MAX: usize = 20;
 
-    pub fn push_status(&mut self, status: TaskStatus) {
+    /// Payloads are not kept: they are the framework's, and may be large.
+    pub fn push_status(&mut self, mut status: TaskStatus) {
+        status.data = None;
         match self.statuses.last_mut() {
             Some(last) if last.state == status.state => *last = status,
             _ => self.statuses.push(status),
@@ -197,17 +195,16 @@ pub struct Framework {
     /// True for one known only from agents after a failover.
     pub recovered: bool,
     pub suppressed: BTreeSet<Role>,
-    /// Scalars held by tasks and open offers, cluster-wide, by role.
-    pub allocated: BTreeMap<Role, Resources>,
     /// Where its live tasks are.
     pub tasks: BTreeMap<TaskId, AgentId>,
     pub unreachable: BTreeMap<TaskId, Arc<Task>>,
     pub completed: VecDeque<Arc<Task>>,
     pub offers: BTreeSet<OfferId>,
     pub inverse_offers: BTreeSet<OfferId>,
+    /// Where its live executors are.
+    pub executors: BTreeSet<(AgentId, ExecutorId)>,
     /// Those it wants to hear of that are still kept, with their agents.
     pub operations: BTreeMap<OperationId, (AgentId, UpdateId)>,
-    pub filters: Vec<Filter>,
     pub counters: Arc<FrameworkCounters>,
 }
 
@@ -215,15 +212,6 @@ impl Framework {
     pub fn active(&self) -> bool {
         self.conn.is_some()
     }
-}
-
-/// A refusal: offers of this agent to this role that are a subset are held back.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Filter {
-    pub role: Role,
-    pub agent_id: AgentId,
-    pub refused: Resources,
-    pub until: Time,
 }
 
 #[derive(Debug, Clone, PartialEq)]

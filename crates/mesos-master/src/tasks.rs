@@ -4,10 +4,24 @@ use std::sync::Arc;
 
 use model::agent_api::MasterToAgent;
 use model::scheduler_api::SchedulerEvent;
-use model::{AgentId, FrameworkId, StatusUpdate, TaskId, TaskState, TaskStatus, Time};
+use model::{AgentId, Capability, FrameworkId, StatusUpdate, TaskId, TaskState, TaskStatus};
 
-use crate::brain::{ConnId, Effect, Master, Out, scalars};
+use crate::brain::{ConnId, Effect, Master, Out};
+use crate::ledger::Claim;
 use crate::state::Task;
+use crate::view::OperatorEvent;
+
+/// What a framework that does not know partitions calls a state.
+pub(crate) fn without_partitions(state: TaskState) -> TaskState {
+    match state {
+        TaskState::Dropped
+        | TaskState::Unreachable
+        | TaskState::Gone
+        | TaskState::GoneByOperator
+        | TaskState::Unknown => TaskState::Lost,
+        other => other,
+    }
+}
 
 impl Master {
     /// Stores the task under its agent and framework, with its claim on resources.
@@ -16,24 +30,18 @@ impl Master {
         id: &AgentId,
         key: (FrameworkId, TaskId),
         mut task: Arc<Task>,
-        holds: bool,
+        claim: Claim,
     ) {
         if let Some(old) = self.agents.get(id).and_then(|agent| agent.tasks.get(&key)).cloned()
             && old.holds_resources
         {
             self.release(id, &old);
         }
-        {
-            let task = Arc::make_mut(&mut task);
-            task.holds_resources = holds;
+        let holds = claim != Claim::Nothing;
+        if task.holds_resources != holds {
+            Arc::make_mut(&mut task).holds_resources = holds;
         }
-        let Some(agent) = self.agents.get_mut(id) else { return };
-        if holds {
-            agent.take(&key.0, &task.info.resources);
-            if let Some(framework) = self.frameworks.get_mut(&key.0) {
-                framework.allocated.entry(task.role.clone()).or_default().add(&scalars(&task.info.resources));
-            }
-        }
+        self.claim(id, &key.0, &task.role, &task.info.resources, claim);
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
             framework.tasks.insert(key.1.clone(), id.clone());
         }
@@ -44,31 +52,22 @@ impl Master {
 
     /// Frees what a task holds (its entry is changed by the caller).
     pub(crate) fn release(&mut self, id: &AgentId, task: &Task) {
-        if let Some(agent) = self.agents.get_mut(id) {
-            agent.give_back(&task.framework_id, &task.info.resources);
-        }
-        if let Some(framework) = self.frameworks.get_mut(&task.framework_id)
-            && let Some(allocated) = framework.allocated.get_mut(&task.role)
-        {
-            allocated.subtract(&scalars(&task.info.resources));
-        }
-        self.dirty.insert(id.clone());
+        self.unhold(id, &task.framework_id, &task.role, &task.info.resources);
     }
 
-    pub(crate) fn agent_update(&mut self, _now: Time, conn: ConnId, update: StatusUpdate, out: &mut Out) {
+    pub(crate) fn agent_update(&mut self, conn: ConnId, update: StatusUpdate, out: &mut Out) {
         let Some(id) = self.agent_conns.get(&conn).cloned() else {
             self.counters.status_updates_invalid += 1;
             return;
         };
-        let key = (update.framework_id.clone(), update.status.task_id.clone());
-        if !self.frameworks.contains_key(&key.0) {
+        let key = (update.framework_id, update.status.task_id.clone());
+        let Some(framework) = self.frameworks.get(&key.0) else {
             self.counters.status_updates_invalid += 1;
             let message = MasterToAgent::ShutdownFramework { framework_id: key.0 };
             out.effect(Effect::ToAgent { conn, message });
             return;
-        }
-        let elsewhere = self.frameworks.get(&key.0).and_then(|framework| framework.tasks.get(&key.1));
-        if elsewhere.is_some_and(|place| *place != id) {
+        };
+        if framework.tasks.get(&key.1).is_some_and(|place| *place != id) {
             self.counters.status_updates_invalid += 1;
             return;
         }
@@ -76,6 +75,7 @@ impl Master {
         let known = self.agents.get(&id).and_then(|agent| agent.tasks.get(&key)).cloned();
         if let Some(mut task) = known {
             let before = task.state;
+            let told = task.forwarded.as_ref().map(|status| (status.state, status.healthy, status.check));
             {
                 let task = Arc::make_mut(&mut task);
                 if !task.state.is_terminal() {
@@ -86,11 +86,16 @@ impl Master {
                 task.unacknowledged = update.status.uuid.map(|_| update.status.clone());
             }
             if !before.is_terminal() && task.state.is_terminal() {
-                self.count_end(task.state);
+                let end = TaskStatus { state: task.state, ..update.status.clone() };
+                self.count_task(&key.0, &end);
                 if task.holds_resources {
                     self.release(&id, &task);
                     Arc::make_mut(&mut task).holds_resources = false;
                 }
+            }
+            let news = (update.status.state, update.status.healthy, update.status.check);
+            if told != Some(news) || before != task.state {
+                self.tell_update(out, &key.0, &update.status, task.state);
             }
             if let Some(agent) = self.agents.get_mut(&id) {
                 agent.tasks.insert(key.clone(), task);
@@ -99,18 +104,18 @@ impl Master {
         self.forward(&key.0, update.status, out);
     }
 
-    pub(crate) fn count_end(&mut self, state: TaskState) {
-        let counters = &mut self.counters;
-        match state {
-            TaskState::Finished => counters.tasks_finished += 1,
-            TaskState::Failed => counters.tasks_failed += 1,
-            TaskState::Killed => counters.tasks_killed += 1,
-            TaskState::Error => counters.tasks_error += 1,
-            TaskState::Dropped => counters.tasks_dropped += 1,
-            TaskState::Gone => counters.tasks_gone += 1,
-            TaskState::GoneByOperator => counters.tasks_gone_by_operator += 1,
-            _ => counters.tasks_lost += 1,
-        }
+    pub(crate) fn tell_update(
+        &self,
+        out: &mut Out,
+        framework_id: &FrameworkId,
+        status: &TaskStatus,
+        state: TaskState,
+    ) {
+        self.tell(out, || OperatorEvent::TaskUpdated {
+            framework_id: framework_id.clone(),
+            status: Box::new(status.clone()),
+            state,
+        });
     }
 
     /// Moves a task out of the live lists into the framework's history.
@@ -131,10 +136,19 @@ impl Master {
         }
     }
 
+    /// A state as this framework knows it.
+    pub(crate) fn named(&self, framework_id: &FrameworkId, state: TaskState) -> TaskState {
+        let aware = |id| self.frameworks.get(id).is_some_and(|f| f.info.can(Capability::PartitionAware));
+        if aware(framework_id) { state } else { without_partitions(state) }
+    }
+
     /// Sends a status to the framework, if it listens.
-    pub(crate) fn forward(&mut self, framework_id: &FrameworkId, status: TaskStatus, out: &mut Out) {
-        if let Some(conn) = self.frameworks.get(framework_id).and_then(|framework| framework.conn) {
-            out.effect(Effect::ToScheduler { conn, event: SchedulerEvent::Update(Box::new(status)) });
+    pub(crate) fn forward(&mut self, framework_id: &FrameworkId, mut status: TaskStatus, out: &mut Out) {
+        let Some(framework) = self.frameworks.get(framework_id) else { return };
+        let Some(conn) = framework.conn else { return };
+        if !framework.info.can(Capability::PartitionAware) {
+            status.state = without_partitions(status.state);
         }
+        out.effect(Effect::ToScheduler { conn, event: SchedulerEvent::Update(Box::new(status)) });
     }
 }

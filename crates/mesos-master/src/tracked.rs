@@ -5,7 +5,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry, ValuesMut};
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::ops::Deref;
 
 #[derive(Debug, Clone)]
@@ -72,11 +72,6 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
             self.touch(key);
         }
         removed
-    }
-
-    /// For changes that no reader sees: nothing is marked.
-    pub fn values_mut_unseen(&mut self) -> ValuesMut<'_, K, V> {
-        self.map.values_mut()
     }
 
     pub fn touch_all(&mut self) {

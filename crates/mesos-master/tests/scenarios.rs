@@ -52,6 +52,14 @@ fn role(text: &str) -> Role {
     Role::new(text).unwrap()
 }
 
+/// Whatever order a bag came in.
+fn sorted(resources: &Resources) -> String {
+    let text = resources.to_string();
+    let mut parts: Vec<&str> = text.split("; ").collect();
+    parts.sort_unstable();
+    parts.join("; ")
+}
+
 fn word<'a>(words: &'a [&str], key: &str) -> Option<&'a str> {
     words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
 }
@@ -135,7 +143,7 @@ impl Cluster {
                         let mut lines: Vec<String> = offers
                             .into_iter()
                             .map(|offer| {
-                                let line = format!("{} {}", offer.hostname, offer.resources);
+                                let line = format!("{} {}", offer.hostname, sorted(&offer.resources));
                                 self.offers.insert(offer.id.clone(), offer);
                                 line
                             })

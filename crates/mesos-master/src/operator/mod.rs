@@ -24,7 +24,7 @@ impl Master {
     pub(crate) fn operator_call(&mut self, now: Time, call: OperatorCall, out: &mut Out) -> OperatorReply {
         let outcome = match call {
             OperatorCall::Apply { agent_id, operation, principal } => {
-                self.operate(now, &agent_id, operation, principal.as_ref(), out)
+                self.operate(&agent_id, operation, principal.as_ref(), out)
             }
             OperatorCall::UpdateWeights(weights) => self.update_weights(weights, out),
             OperatorCall::UpdateQuota { force, configs } => self.update_quota(force, configs, out),

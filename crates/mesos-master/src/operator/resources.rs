@@ -1,9 +1,10 @@
 //! Reservations and volumes by an operator's hand, on what is not allocated.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use model::operator_api::OperatorReply;
-use model::{AgentId, OfferId, Principal, ResourceOperation, Resources, Time};
+use model::{AgentId, OfferId, Principal, ResourceOperation, Resources};
 
 use super::{Outcome, invalid};
 use crate::brain::{Master, Out};
@@ -11,12 +12,12 @@ use crate::operations::conversion;
 
 /// Offers taken back for an operation are not made again to the same framework for
 /// so long: the operation comes first.
-const REFUSE_MS: u64 = 5_000;
+const REFUSE: Duration = Duration::from_secs(5);
 
 impl Master {
     pub(super) fn operate(
         &mut self,
-        now: Time,
+
         id: &AgentId,
         operation: ResourceOperation,
         principal: Option<&Principal>,
@@ -26,7 +27,7 @@ impl Master {
             return Err(invalid("No agent found with specified ID"));
         };
         let name = operation.name();
-        if let Some(problem) = self.operation_problem(id, None, principal, &operation) {
+        if let Some(problem) = self.operation_problem(id, principal, &operation) {
             let place = format!("{id} at {}:{}", agent.info.ip, agent.info.port);
             return Err(invalid(format!("Invalid {name} operation on agent {place}: {problem}")));
         }
@@ -40,7 +41,7 @@ impl Master {
             )));
         }
         // Nothing is taken back for what cannot be done anyhow.
-        let mut reachable = agent.free();
+        let mut reachable = self.allocator.available(id);
         reachable.add(&agent.offered);
         if !reachable.contains(&consumed) {
             return Err(OperatorReply::Conflict(format!(
@@ -48,21 +49,20 @@ impl Master {
                  have enough"
             )));
         }
-        self.take_back(now, id, &consumed, out);
-        match self.apply_operation(now, id, None, operation, out) {
+        self.take_back(id, &consumed, out);
+        match self.apply_operation(id, None, operation, out) {
             Some(_) => Ok(OperatorReply::Accepted),
             None => Err(OperatorReply::Conflict(format!("{name} cannot be applied to agent {id} now"))),
         }
     }
 
     /// Rescinds offers, one by one, until what is needed is free.
-    fn take_back(&mut self, now: Time, id: &AgentId, needed: &Resources, out: &mut Out) {
+    fn take_back(&mut self, id: &AgentId, needed: &Resources, out: &mut Out) {
         let offers: BTreeSet<OfferId> =
             self.agents.get(id).map(|agent| agent.offers.clone()).unwrap_or_default();
         for offer_id in offers {
-            let Some(agent) = self.agents.get(id) else { return };
             let mut missing = needed.clone();
-            missing.subtract(&agent.free());
+            missing.subtract(&self.allocator.available(id));
             if missing.is_empty() {
                 return;
             }
@@ -71,9 +71,8 @@ impl Master {
                 rest.subtract(&open.offer.resources);
                 rest != missing
             });
-            if helps && let Some(offer) = self.remove_offer(&offer_id, true, out) {
-                let refused = offer.resources.clone();
-                self.add_filter(now, &offer, refused, Some(REFUSE_MS));
+            if helps {
+                self.end_offer(&offer_id, true, Some(REFUSE), out);
             }
         }
     }

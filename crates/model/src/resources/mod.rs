@@ -167,11 +167,17 @@ impl Resource {
             })
     }
 
+    /// Where a volume is mounted, and who made it, is how it is used, not what it is.
+    fn same_disk(&self, other: &Self) -> bool {
+        self.disk_source() == other.disk_source()
+            && self.persistence().map(|volume| &volume.id) == other.persistence().map(|volume| &volume.id)
+    }
+
     fn same_identity(&self, other: &Self) -> bool {
         self.name == other.name
             && self.value.same_kind(&other.value)
             && self.reservations == other.reservations
-            && self.disk == other.disk
+            && self.same_disk(other)
             && self.revocable == other.revocable
             && self.is_shared() == other.is_shared()
             && self.provider == other.provider
@@ -588,6 +594,20 @@ mod tests {
         }
         assert_eq!(Quantity::from_f64(0.0005), Some(Quantity::from_milli(1)));
         assert_eq!(Quantity::from_f64(f64::INFINITY), None);
+    }
+
+    #[test]
+    fn a_volume_is_the_same_wherever_it_is_mounted() {
+        let volume = |path: &str| {
+            let persistence = Persistence { id: "v1".to_owned(), principal: None };
+            let volume = DiskVolume { container_path: path.to_owned(), read_only: false, host_path: None };
+            let disk = DiskInfo { source: None, persistence: Some(persistence), volume: Some(volume) };
+            let disk = Some(Box::new(disk));
+            Resources::from_iter([Resource { disk, ..Resource::scalar("disk", Quantity::from_units(10)) }])
+        };
+        assert!(volume("a").contains(&volume("b")));
+        assert!(volume("a").minus(&volume("b")).is_empty());
+        assert!(!volume("a").contains(&parse("disk:10")));
     }
 
     fn any_resources() -> impl Strategy<Value = Resources> {
