@@ -108,7 +108,7 @@ impl Master {
         self.merge_tasks(now, conn, &id, tasks, out);
         self.merge_operations(conn, &id, operations, out);
         self.merge_drain(conn, &id, drain, out);
-        if let Some(agent) = self.agents.get(&id) {
+        if let Some(agent) = self.agents.get(&id).filter(|_| self.watched) {
             // It shows what the agent holds, and stands before the events of its tasks.
             let event = OperatorEvent::AgentAdded(Box::new(agent_view(agent)));
             out.effects.insert(event_place, Effect::Event(Arc::new(event)));

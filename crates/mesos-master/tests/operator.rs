@@ -288,6 +288,8 @@ fn ks_37_oa_27_agents_of_a_down_machine_are_refused_until_it_is_up() {
     cluster.agent("a1", "cpus:4;mem:1024");
     cluster.subscribe("aware", "*");
     cluster.launch("aware", "a1", "t1", "cpus:1;mem:100");
+    // The rest is on offer again when its filter has ended.
+    cluster.advance(7);
     cluster.heard.clear();
     cluster.ask(schedule(vec![machine("a1")]));
     let heard = cluster.heard_by("aware");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesos_master::brain::{Reply, RequestId};
+use mesos_master::brain::{Reply, RequestId, WatchId};
 use mesos_master::config::MasterLimits;
 use mesos_master::view::OperatorEvent;
 use mesos_master::{ConnId, Effect, Input, Master, MasterConfig, MasterView, Record, RecordKey};
@@ -48,8 +48,11 @@ pub struct Cluster {
 impl Cluster {
     pub fn new() -> Self {
         let limits = MasterLimits::default();
+        let mut master = Master::load(config(1, &limits), Rng::new(1), Vec::new(), Time::ZERO);
+        // Events are made once somebody watches.
+        master.step(Time::ZERO, Input::Watch { watch: WatchId(1) });
         Self {
-            master: Master::load(config(1, &limits), Rng::new(1), Vec::new(), Time::ZERO),
+            master,
             now: Time::from_millis(1_000),
             limits,
             version: "1.9.0".to_owned(),
