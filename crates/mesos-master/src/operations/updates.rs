@@ -14,7 +14,7 @@ use crate::brain::{ConnId, Effect, Master, Out};
 use crate::state::AgentState;
 
 /// Reports kept of one operation.
-const STATUSES_MAX: usize = 10;
+const OPERATION_STATUSES_MAX: usize = 10;
 
 impl Master {
     pub(crate) fn operation_update(
@@ -43,7 +43,7 @@ impl Master {
             if kept.statuses.last() != Some(&status) {
                 kept.statuses.push(status.clone());
             }
-            if kept.statuses.len() > STATUSES_MAX {
+            if kept.statuses.len() > OPERATION_STATUSES_MAX {
                 kept.statuses.remove(0);
             }
         }
