@@ -123,7 +123,7 @@ pub async fn measure(options: &Options) -> Result<Report> {
 
     eprintln!("measuring: heartbeats of {agents} connections");
     delay.worst();
-    watch("heartbeats only", &mut report, &mut meter, &fleet, agents, idle).await?;
+    let beats = watch("heartbeats only", &mut report, &mut meter, &fleet, agents, idle).await?;
     report.note("heartbeats only: latest timer, master", "ms", vec![delay.worst()]);
     master.check()?;
 
@@ -134,8 +134,10 @@ pub async fn measure(options: &Options) -> Result<Report> {
     let registered = |master: &Master| master.handle.view().agents.len();
     until(&mut master, agents, "registered agents", registered).await?;
     let registering = meter.read()?;
-    report.note("all agents registered", "s", vec![begin.elapsed().as_secs_f64()]);
-    report.note("CPU per registration, master", "ms", vec![per(registering.cpu, agents) / 1e3]);
+    let seconds = begin.elapsed();
+    report.note("all agents registered", "s", vec![seconds.as_secs_f64()]);
+    let cpu = registering.cpu.saturating_sub(seconds.mul_f64(beats));
+    report.note("CPU per registration, master", "us", vec![per(cpu, agents)]);
     report.note("all agents registered: latest timer, master", "ms", vec![delay.worst()]);
     tokio::time::sleep(rest).await;
     let before = meter.read()?;
@@ -151,8 +153,10 @@ pub async fn measure(options: &Options) -> Result<Report> {
     let running = load::launch(&master.handle, options.frameworks, tasks, agents);
     until(&mut master, tasks, "running tasks", |_| running.count()).await?;
     let launching = meter.read()?;
-    report.note("all tasks running", "s", vec![begin.elapsed().as_secs_f64()]);
-    report.note("CPU per task, master and frameworks", "us", vec![per(launching.cpu, tasks)]);
+    let seconds = begin.elapsed();
+    report.note("all tasks running", "s", vec![seconds.as_secs_f64()]);
+    let cpu = launching.cpu.saturating_sub(seconds.mul_f64(beats));
+    report.note("CPU per task, master and frameworks", "us", vec![per(cpu, tasks)]);
     report.note("all tasks running: latest timer, master", "ms", vec![delay.worst()]);
     tokio::time::sleep(rest).await;
     let full = meter.read()?;
@@ -175,7 +179,8 @@ pub async fn measure(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// CPU of an idle time, for the master and for the simulated agents together.
+/// CPU of an idle time, for the master and for the simulated agents together. The answer is
+/// the master's share of one core: what it uses beside anything else that is measured.
 async fn watch(
     what: &str,
     report: &mut Report,
@@ -183,7 +188,7 @@ async fn watch(
     fleet: &Fleet,
     agents: usize,
     idle: Duration,
-) -> Result<()> {
+) -> Result<f64> {
     let mut far = Meter::new(fleet.pid);
     far.read()?;
     meter.read()?;
@@ -196,7 +201,7 @@ async fn watch(
     let each = |cpu: Duration| per(cpu, agents) / seconds;
     report.note(&format!("{what}: CPU per agent and second, master"), "us", vec![each(near)]);
     report.note(&format!("{what}: CPU per agent and second, agent"), "us", vec![each(far)]);
-    Ok(())
+    Ok(near.as_secs_f64() / seconds)
 }
 
 /// Waits for a count; an error when it stands still or the master ends.
