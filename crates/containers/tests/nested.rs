@@ -403,7 +403,12 @@ async fn ends_are_remembered_up_to_a_limit() {
     let node = node().await;
     let count = ENDED_MAX + 5;
     for number in 0..count {
-        run(&node, session(&format!("p.s{number}"), "exit 1")).await;
+        let name = format!("p.s{number}");
+        node.runtime.launch_nested(session(&name, "exit 1")).await.unwrap();
+        all(node.runtime.attach_output(&id(&name)).await.unwrap()).await;
+        // Ended as soon as its streams have: that is no other end.
+        node.runtime.destroy(&id(&name)).await.unwrap();
+        assert_eq!(status(&node, &name).await, ExitStatus::Code(1));
     }
     let known = node.runtime.operated();
     assert!(known.len() <= ENDED_MAX + 1, "{}", known.len());

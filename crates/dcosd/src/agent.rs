@@ -198,7 +198,11 @@ fn http_router(args: &AgentArgs, handle: &Handle, runtime: &Runtime) -> axum::Ro
     let identity = AgentIdentity {
         build: crate::master::build_info(),
         flags,
-        runtime: Arc::new(ContainerCalls::new(runtime.clone())),
+        runtime: Arc::new(ContainerCalls::new(
+            runtime.clone(),
+            args.node.data_dir.join("slave/containers"),
+            AgentLimits::default().task_pids_max,
+        )),
         authorizer: Arc::new(Everyone),
         logging: crate::logging::level(),
         executors: Some(handle.clone()),

@@ -18,7 +18,7 @@ use rustix::fs::OFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::link::Link;
 use crate::table::{Phase, Table};
@@ -32,6 +32,9 @@ const INPUT_BYTES_MAX: usize = 64 << 10;
 /// How long more output is waited for when the container has ended: its last
 /// words are in the pipe by then, unless another process has it open.
 const REST_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the end of a container is waited for when its streams have ended:
+/// readers that end it then do not take its exit code from it.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 /// Before a terminal that took nothing is tried again.
 const INPUT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -239,14 +242,23 @@ impl Session {
                 }
             }
         }
-        let mut outputs = locked(&self.outputs);
-        outputs.open -= 1;
-        if outputs.open == 0 {
-            outputs.readers.clear();
-            let mut slot = locked(&self.input);
-            if let Slot::Free(_) = *slot {
-                *slot = Slot::Closed;
-            }
+        let is_last = {
+            let mut outputs = locked(&self.outputs);
+            outputs.open -= 1;
+            outputs.open == 0
+        };
+        if !is_last {
+            return;
+        }
+        if let Some(mut phase) = self.table.subscribe(&self.id) {
+            let ended = phase.wait_for(|phase| matches!(phase, Phase::Ended(_) | Phase::Gone));
+            // One that goes on without streams is left to whoever reads.
+            let _ = timeout(END_PATIENCE, ended).await;
+        }
+        locked(&self.outputs).readers.clear();
+        let mut slot = locked(&self.input);
+        if let Slot::Free(_) = *slot {
+            *slot = Slot::Closed;
         }
     }
 
