@@ -38,7 +38,7 @@ func main() {
 		log.Fatal(err)
 	}
 	c := config{self: self}
-	flag.StringVar(&c.master, "master", "127.0.0.1:5050", "host:port of a master")
+	flag.StringVar(&c.master, "master", "http://127.0.0.1:5050", "URL of a master, or of the way to one")
 	flag.StringVar(&c.codec, "codec", "protobuf", "protobuf or json")
 	flag.StringVar(&c.self, "executor", c.self, "this program, by the path that agents see")
 	flag.Parse()

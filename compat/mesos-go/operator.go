@@ -14,7 +14,7 @@ import (
 )
 
 func operator(c config) error {
-	client := httpcli.New(httpcli.Endpoint("http://"+c.master+"/api/v1"), httpcli.Codec(codec(c.codec)))
+	client := httpcli.New(httpcli.Endpoint(c.master+"/api/v1"), httpcli.Codec(codec(c.codec)))
 	plain := httpmaster.NewSender(client.Send)
 	ask := func(call *master.Call) (*master.Response, error) {
 		response, err := plain.Send(context.Background(), calls.NonStreaming(call))

@@ -59,7 +59,7 @@ func framework(name string, roles ...string) *mesos.FrameworkInfo {
 
 // subscribe opens a stream and waits for SUBSCRIBED.
 func subscribe(c config, info *mesos.FrameworkInfo, id string) (*session, error) {
-	endpoint := "http://" + c.master + "/api/v1/scheduler"
+	endpoint := c.master + "/api/v1/scheduler"
 	cli := httpcli.New(httpcli.Endpoint(endpoint), httpcli.Codec(codec(c.codec)),
 		httpcli.Do(httpcli.With(httpcli.Timeout(0))))
 	ctx, cancel := context.WithCancel(context.Background())

@@ -8,6 +8,7 @@
 mod break_it;
 mod command_line;
 mod exec;
+mod compat;
 mod life_of_a_task;
 mod support;
 mod without_root;

@@ -113,6 +113,17 @@ impl Cluster {
             .unwrap()
     }
 
+    /// Runs a command on a node.
+    pub fn shell(&self, node: &str, command: &[&str]) -> Output {
+        Command::new(DCOSD)
+            .args(["dev", "--name", &self.name, "--data-dir"])
+            .arg(self.data())
+            .args(["shell", node])
+            .args(command)
+            .output()
+            .unwrap()
+    }
+
     /// Runs `dcosd dev …`, which must succeed.
     pub fn dev(&self, arguments: &[&str]) -> String {
         let output = self.dev_output(arguments);
