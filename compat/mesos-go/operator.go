@@ -111,7 +111,7 @@ func operator(c config) error {
 	weights := calls.UpdateWeights(mesos.WeightInfo{Role: proto("compat"), Weight: 2.5})
 	if reply, err := plain.Send(ctx, calls.NonStreaming(weights)); err != nil {
 		return err
-	} else {
+	} else if reply != nil {
 		reply.Close()
 	}
 	answer, err := ask(calls.GetWeights())
