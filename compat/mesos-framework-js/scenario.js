@@ -38,7 +38,7 @@ const scheduler = new Scheduler({
         sleeper: {
             priority: 1,
             instances: 2,
-            commandInfo: new mesos.CommandInfo(null, null, true, "test -n \"$PORT0\" && sleep 1000", null, null),
+            commandInfo: new mesos.CommandInfo(null, null, true, "test -n \"$HOST\" && sleep 1000", null, null),
             resources: { cpus: 0.1, mem: 32, ports: 1, disk: 0 },
         },
     },

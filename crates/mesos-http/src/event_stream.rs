@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 /// Chunks that wait for the socket.
 const CHUNKS_MAX: usize = 16;
 
-/// Events that are put into one chunk at most.
+/// Events that are taken at once at most.
 pub(crate) const BATCH_MAX: usize = 256;
 
 /// How long a reader may take nothing while there is something for it.

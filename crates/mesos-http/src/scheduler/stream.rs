@@ -34,14 +34,16 @@ pub(super) struct Opening {
 
 /// Says why not, and nothing else.
 pub(super) async fn refuse(chunks: Chunks, format: Format, message: String) {
-    let mut out = Vec::new();
-    append(&mut out, format, &events::error(message));
     // Who left before the answer needs none.
-    let _ = chunks.send(out).await;
+    let _ = chunks.send(record(format, &events::error(message))).await;
 }
 
-fn append(out: &mut Vec<u8>, format: Format, event: &Event) {
-    recordio::append(out, &event.to_body(format));
+/// One record is one chunk of the response, as in the original: published
+/// clients (mesos-framework for Node) take chunks for records.
+fn record(format: Format, event: &Event) -> Vec<u8> {
+    let mut out = Vec::new();
+    recordio::append(&mut out, &event.to_body(format));
+    out
 }
 
 /// From SUBSCRIBE to the end of the stream, whoever ends it.
@@ -85,39 +87,41 @@ impl Pump {
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::new();
         loop {
-            let mut out = Vec::new();
+            let mut records = Vec::new();
             tokio::select! {
                 () = self.chunks.closed() => return Some(Gone::Closed),
                 _ = heartbeats.tick(), if self.open.is_some() => {
-                    append(&mut out, self.format, &events::heartbeat());
+                    records.push(record(self.format, &events::heartbeat()));
                 }
                 count = events.recv_many(&mut batch, BATCH_MAX) => {
                     if count == 0 {
                         return None;
                     }
                     for event in batch.drain(..) {
-                        if self.take(&event, &mut out) {
+                        if self.take(&event, &mut records) {
                             heartbeats.reset();
                         }
                     }
                 }
             }
-            if let Err(gone) = self.chunks.send(out).await {
-                return Some(gone);
+            for record in records {
+                if let Err(gone) = self.chunks.send(record).await {
+                    return Some(gone);
+                }
             }
         }
     }
 
     /// True when this was the beginning.
-    fn take(&mut self, event: &SchedulerEvent, out: &mut Vec<u8>) -> bool {
+    fn take(&mut self, event: &SchedulerEvent, records: &mut Vec<Vec<u8>>) -> bool {
         if let SchedulerEvent::Subscribed { framework_id } = event {
             self.sessions.open(framework_id.clone(), self.session.clone());
             self.open = Some(framework_id.clone());
         }
-        append(out, self.format, &events::event(event, &self.session.info(), &self.master_info));
+        records.push(record(self.format, &events::event(event, &self.session.info(), &self.master_info)));
         let begins = matches!(event, SchedulerEvent::Subscribed { .. });
         if begins {
-            append(out, self.format, &events::heartbeat());
+            records.push(record(self.format, &events::heartbeat()));
         }
         begins
     }
