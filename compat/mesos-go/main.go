@@ -23,6 +23,7 @@ var scenarios = map[string]func(config) error{
 	"failover":  failover,
 	"volumes":   volumes,
 	"group":     group,
+	"exec":      execute,
 	"executor":  customExecutor,
 	"operator":  operator,
 }

@@ -288,3 +288,5 @@ func group(c config) error {
 	}
 	return s.teardown()
 }
+
+func killCall(task string) *scheduler.Call { return calls.Kill(task, "") }

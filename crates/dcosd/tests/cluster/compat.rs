@@ -46,7 +46,9 @@ async fn a_framework_on_mesos_go_runs_unchanged() {
     let mut cluster = Cluster::up("mgo", &["--agents", "2", "--public-agents", "0"]).await;
     let door = format!("{}/mesos", cluster.url);
     for codec in ["protobuf", "json"] {
-        for scenario in ["launch", "reconcile", "failover", "volumes", "group", "executor", "operator"] {
+        for scenario in
+            ["launch", "reconcile", "failover", "volumes", "group", "executor", "exec", "operator"]
+        {
             run(Command::new(&program).args(["-master", &door, "-codec", codec, scenario]));
         }
     }
