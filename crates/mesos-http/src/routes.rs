@@ -55,8 +55,9 @@ pub(crate) struct Call {
 #[allow(dead_code)]
 impl Call {
     pub fn header(&self, name: &str) -> Option<&str> {
-        // What is no text is there, and fits nothing.
-        self.headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+        // Of several lines of one name the last counts, as in libprocess: mesos-go's client
+        // of agents sends two `Accept` lines. What is no text is there, and fits nothing.
+        self.headers.get_all(name).iter().next_back().map(|value| value.to_str().unwrap_or("?"))
     }
 }
 
