@@ -7,8 +7,8 @@
 
 mod break_it;
 mod command_line;
-mod exec;
 mod compat;
+mod exec;
 mod life_of_a_task;
 mod support;
 mod without_root;
