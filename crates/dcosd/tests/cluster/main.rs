@@ -9,6 +9,8 @@ mod break_it;
 mod command_line;
 mod compat;
 mod exec;
+mod foreign;
+mod framework;
 mod life_of_a_task;
 mod support;
 mod without_root;
