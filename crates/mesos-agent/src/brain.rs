@@ -173,6 +173,9 @@ pub(crate) enum Link {
     Registered(ConnId),
 }
 
+/// Ends of executors kept for the next registration; their tasks' updates come in any case.
+const UNHEARD_MAX: usize = 1_000;
+
 pub(crate) type ExecutorKey = (FrameworkId, ExecutorId);
 
 /// The brain of one agent process.
@@ -216,6 +219,8 @@ pub struct Agent {
     pub(crate) operation_retries: BTreeMap<UpdateId, Retry>,
     pub(crate) drain: Option<Drain>,
     pub(crate) history: History,
+    /// Ends of executors while no master listened.
+    pub(crate) unheard: Vec<AgentToMaster>,
     /// Records of an earlier agent on this machine, to be deleted.
     pub(crate) discarded: Vec<Write>,
     pub(crate) started: Time,
@@ -289,6 +294,17 @@ impl Agent {
         }
     }
 
+    /// Told once, at the next registration when nobody listens now.
+    pub(crate) fn tell_executor_exited(&mut self, key: ExecutorKey, status: Option<i32>, out: &mut Out) {
+        let (framework_id, executor_id) = key;
+        let message = AgentToMaster::ExecutorExited { framework_id, executor_id, status };
+        if self.registered_conn().is_some() {
+            self.to_master(message, out);
+        } else if self.unheard.len() < UNHEARD_MAX {
+            self.unheard.push(message);
+        }
+    }
+
     // ---- registration
 
     pub(crate) fn framework_can(&self, id: &FrameworkId, capability: Capability) -> bool {
@@ -357,6 +373,9 @@ impl Agent {
                 self.link = Link::Registered(conn);
                 self.resend_all(now, out);
                 self.resend_operations(now, out);
+                for exited in std::mem::take(&mut self.unheard) {
+                    self.to_master(exited, out);
+                }
             }
             MasterToAgent::RunTask { framework, role, task } => match task.executor.clone() {
                 None => self.run_command(now, *framework, role, *task, out),

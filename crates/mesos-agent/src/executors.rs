@@ -413,8 +413,7 @@ impl Agent {
                 ExecutorEnd::Exited(exit) => exit.status.wait_status(),
                 ExecutorEnd::LaunchFailed(_) | ExecutorEnd::NeverStarted => None,
             };
-            let (framework_id, executor_id) = key;
-            self.to_master(AgentToMaster::ExecutorExited { framework_id, executor_id, status }, out);
+            self.tell_executor_exited(key, status, out);
         }
         self.retire_if_done(run, out);
     }

@@ -54,6 +54,7 @@ impl Agent {
             operation_retries: BTreeMap::new(),
             drain: None,
             history: History::default(),
+            unheard: Vec::new(),
             discarded: Vec::new(),
             started: now,
         };

@@ -76,7 +76,7 @@ fn sea_46_without_checkpointing_executors_and_tasks_end() {
     is(bench.recovered(&[("c1", RUNNING)]), "destroy c1");
     is(
         bench.connect(),
-        "register | update t1 RUNNING u1 (latest TASK_GONE) | update t2 GONE AGENT_RESTARTED u2",
+        "register | update t1 RUNNING u1 (latest TASK_GONE) | update t2 GONE AGENT_RESTARTED u2 | executor E exited None",
     );
     is(bench.acknowledge("t1"), "update t1 GONE AGENT_RESTARTED u3");
     let mut bench = Bench::registered();
@@ -96,7 +96,7 @@ fn an_executor_that_was_never_started() {
     bench.run(&framework(&[Capability::PartitionAware]), on_executor("t1"));
     bench.restart();
     is(bench.recovered(&[]), "");
-    is(bench.connect(), "register | update t1 DROPPED AGENT_RESTARTED u1");
+    is(bench.connect(), "register | update t1 DROPPED AGENT_RESTARTED u1 | executor E exited None");
     is(bench.acknowledge("t1"), "forget c1");
 }
 
@@ -121,7 +121,7 @@ fn ks_40_a_reboot_ends_all_tasks_and_keeps_the_id() {
     is(bench.recovered(&[("c1", RUNNING)]), "destroy c1");
     is(
         bench.connect(),
-        "register | update t1 RUNNING u1 (latest TASK_FAILED) | update t2 FAILED EXECUTOR_TERMINATED u2",
+        "register | update t1 RUNNING u1 (latest TASK_FAILED) | update t2 FAILED EXECUTOR_TERMINATED u2 | executor E exited None",
     );
     assert_eq!(bench.registration.as_ref().unwrap().info.id, Some("S1".into()));
 }
