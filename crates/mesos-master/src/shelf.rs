@@ -5,18 +5,18 @@
 //! leaves of a few dozen, each behind an `Arc`: a copy copies the leaves' addresses,
 //! and a change afterwards copies one leaf.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use model::{AgentId, AgentInfo, Offer, OfferId, TaskId, Time};
 
 use crate::state::Task;
 
 /// Most items of one leaf.
-const LEAF_MAX: usize = 64;
+const LEAF_MAX: usize = 32;
 
 /// Something that is sorted by a part of itself.
 pub trait Keyed: Clone {
-    type Key: Ord + ?Sized;
+    type Key: Ord + Clone;
 
     fn key(&self) -> &Self::Key;
 }
@@ -61,23 +61,41 @@ impl Keyed for (AgentId, Time) {
     }
 }
 
-/// A sorted list without equal keys.
-#[derive(Clone)]
-pub struct Shelf<V> {
-    /// None of them empty.
-    leaves: Vec<Arc<Vec<V>>>,
-    /// How many items lie before each leaf; as long as `leaves`.
-    starts: Vec<usize>,
-    len: usize,
+/// Some neighbouring items; never none.
+struct Leaf<V: Keyed> {
+    /// Not above any of its keys, and above all of the leaf before it. It stands here
+    /// so that a search need not look into the items, which are far away in memory.
+    first: V::Key,
+    items: Arc<Vec<V>>,
 }
 
-impl<V> Default for Shelf<V> {
-    fn default() -> Self {
-        Self { leaves: Vec::new(), starts: Vec::new(), len: 0 }
+impl<V: Keyed> Clone for Leaf<V> {
+    fn clone(&self) -> Self {
+        Self { first: self.first.clone(), items: self.items.clone() }
     }
 }
 
-impl<V> Shelf<V> {
+/// A sorted list without equal keys.
+pub struct Shelf<V: Keyed> {
+    leaves: Vec<Leaf<V>>,
+    len: usize,
+    /// How many items lie before each leaf; made by the first who asks.
+    starts: OnceLock<Vec<usize>>,
+}
+
+impl<V: Keyed> Clone for Shelf<V> {
+    fn clone(&self) -> Self {
+        Self { leaves: self.leaves.clone(), len: self.len, starts: OnceLock::new() }
+    }
+}
+
+impl<V: Keyed> Default for Shelf<V> {
+    fn default() -> Self {
+        Self { leaves: Vec::new(), len: 0, starts: OnceLock::new() }
+    }
+}
+
+impl<V: Keyed> Shelf<V> {
     pub fn new() -> Self {
         Self::default()
     }
@@ -97,83 +115,82 @@ impl<V> Shelf<V> {
 
     /// The item at a position.
     pub fn at(&self, index: usize) -> Option<&V> {
-        let leaf = self.starts.partition_point(|start| *start <= index).checked_sub(1)?;
-        self.leaves.get(leaf)?.get(index - self.starts.get(leaf)?)
+        let starts = self.starts.get_or_init(|| {
+            let mut start = 0;
+            let next = |leaf: &Leaf<V>| {
+                start += leaf.items.len();
+                start - leaf.items.len()
+            };
+            self.leaves.iter().map(next).collect()
+        });
+        let leaf = starts.partition_point(|start| *start <= index).checked_sub(1)?;
+        self.leaves.get(leaf)?.items.get(index - starts.get(leaf)?)
     }
 
-    /// Starts are counted anew from this leaf on.
-    fn recount(&mut self, from: usize) {
-        self.starts.truncate(from);
-        let mut start = match from.checked_sub(1) {
-            Some(last) => self.starts[last] + self.leaves[last].len(),
-            None => 0,
-        };
-        for leaf in &self.leaves[from..] {
-            self.starts.push(start);
-            start += leaf.len();
-        }
-        self.len = start;
-    }
-}
-
-impl<V: Keyed> Shelf<V> {
     /// The leaf that has the key or would get it.
     fn leaf_of(&self, key: &V::Key) -> usize {
-        let after = self.leaves.partition_point(|leaf| leaf.first().is_some_and(|first| first.key() <= key));
-        after.saturating_sub(1)
+        self.leaves.partition_point(|leaf| leaf.first <= *key).saturating_sub(1)
     }
 
     pub fn get(&self, key: &V::Key) -> Option<&V> {
         let leaf = self.leaves.get(self.leaf_of(key))?;
-        leaf.binary_search_by(|item| item.key().cmp(key)).ok().and_then(|place| leaf.get(place))
+        leaf.items.binary_search_by(|item| item.key().cmp(key)).ok().and_then(|place| leaf.items.get(place))
     }
 
     /// Puts the item in the place of an equal key's, or in its own.
     pub fn insert(&mut self, item: V) {
         let index = self.leaf_of(item.key());
         let Some(leaf) = self.leaves.get_mut(index) else {
-            self.leaves.push(Arc::new(vec![item]));
-            self.recount(0);
+            self.leaves.push(Leaf { first: item.key().clone(), items: Arc::new(vec![item]) });
+            self.len += 1;
+            self.starts = OnceLock::new();
             return;
         };
-        let place = leaf.binary_search_by(|other| other.key().cmp(item.key()));
-        let items = Arc::make_mut(leaf);
-        match place {
+        let place = leaf.items.binary_search_by(|other| other.key().cmp(item.key()));
+        let items = Arc::make_mut(&mut leaf.items);
+        let place = match place {
             Ok(place) => {
                 items[place] = item;
                 return;
             }
-            Err(place) => items.insert(place, item),
+            Err(place) => place,
+        };
+        if leaf.first > *item.key() {
+            leaf.first = item.key().clone();
         }
+        items.insert(place, item);
         if items.len() > LEAF_MAX {
             // Keys often grow: then the lower leaf stays full.
-            let at = if place == Err(LEAF_MAX) { LEAF_MAX } else { LEAF_MAX / 2 };
+            let at = if place == LEAF_MAX { LEAF_MAX } else { LEAF_MAX / 2 };
             let upper = items.split_off(at);
-            self.leaves.insert(index + 1, Arc::new(upper));
+            if let Some(first) = upper.first().map(|item| item.key().clone()) {
+                self.leaves.insert(index + 1, Leaf { first, items: Arc::new(upper) });
+            }
         }
-        self.recount(index);
+        self.len += 1;
+        self.starts = OnceLock::new();
     }
 
     pub fn remove(&mut self, key: &V::Key) -> Option<V> {
         let index = self.leaf_of(key);
         let leaf = self.leaves.get_mut(index)?;
-        let place = leaf.binary_search_by(|item| item.key().cmp(key)).ok()?;
-        let items = Arc::make_mut(leaf);
+        let place = leaf.items.binary_search_by(|item| item.key().cmp(key)).ok()?;
+        let items = Arc::make_mut(&mut leaf.items);
         let removed = items.remove(place);
-        if items.is_empty() {
+        let left = items.len();
+        if left == 0 {
             self.leaves.remove(index);
-        } else if let Some(next) = self.leaves.get(index + 1)
-            && self.leaves[index].len() + next.len() <= LEAF_MAX / 2
-        {
+        } else if self.leaves.get(index + 1).is_some_and(|next| left + next.items.len() <= LEAF_MAX / 2) {
             let next = self.leaves.remove(index + 1);
-            Arc::make_mut(&mut self.leaves[index]).extend(next.iter().cloned());
+            Arc::make_mut(&mut self.leaves[index].items).extend(next.items.iter().cloned());
         }
-        self.recount(index);
+        self.len -= 1;
+        self.starts = OnceLock::new();
         Some(removed)
     }
 }
 
-impl<V> std::ops::Index<usize> for Shelf<V> {
+impl<V: Keyed> std::ops::Index<usize> for Shelf<V> {
     type Output = V;
 
     fn index(&self, index: usize) -> &V {
@@ -193,12 +210,10 @@ impl<V: Keyed> FromIterator<V> for Shelf<V> {
         let mut rest = items.into_iter();
         loop {
             let leaf: Vec<V> = rest.by_ref().take(LEAF_MAX).collect();
-            if leaf.is_empty() {
-                break;
-            }
-            shelf.leaves.push(Arc::new(leaf));
+            let Some(first) = leaf.first().map(|item| item.key().clone()) else { break };
+            shelf.len += leaf.len();
+            shelf.leaves.push(Leaf { first, items: Arc::new(leaf) });
         }
-        shelf.recount(0);
         shelf
     }
 }
@@ -209,32 +224,31 @@ impl<V: Keyed> From<Vec<V>> for Shelf<V> {
     }
 }
 
-impl<V: PartialEq> PartialEq for Shelf<V> {
+impl<V: Keyed + PartialEq> PartialEq for Shelf<V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().eq(other.iter())
     }
 }
 
-impl<V: std::fmt::Debug> std::fmt::Debug for Shelf<V> {
+impl<V: Keyed + std::fmt::Debug> std::fmt::Debug for Shelf<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
 }
 
 /// Over the items of a [`Shelf`].
-#[derive(Debug)]
-pub struct Iter<'a, V> {
-    leaves: std::slice::Iter<'a, Arc<Vec<V>>>,
+pub struct Iter<'a, V: Keyed> {
+    leaves: std::slice::Iter<'a, Leaf<V>>,
     leaf: std::slice::Iter<'a, V>,
 }
 
-impl<V> Clone for Iter<'_, V> {
+impl<V: Keyed> Clone for Iter<'_, V> {
     fn clone(&self) -> Self {
         Self { leaves: self.leaves.clone(), leaf: self.leaf.clone() }
     }
 }
 
-impl<'a, V> Iterator for Iter<'a, V> {
+impl<'a, V: Keyed> Iterator for Iter<'a, V> {
     type Item = &'a V;
 
     fn next(&mut self) -> Option<&'a V> {
@@ -242,12 +256,12 @@ impl<'a, V> Iterator for Iter<'a, V> {
             if let Some(item) = self.leaf.next() {
                 return Some(item);
             }
-            self.leaf = self.leaves.next()?.iter();
+            self.leaf = self.leaves.next()?.items.iter();
         }
     }
 }
 
-impl<'a, V> IntoIterator for &'a Shelf<V> {
+impl<'a, V: Keyed> IntoIterator for &'a Shelf<V> {
     type Item = &'a V;
     type IntoIter = Iter<'a, V>;
 
@@ -304,7 +318,8 @@ mod tests {
         let copy = shelf.clone();
         shelf.insert((5_000, 1));
         assert_eq!((copy.get(&5_000), shelf.get(&5_000)), (Some(&(5_000, 0)), Some(&(5_000, 1))));
-        let shared = shelf.leaves.iter().zip(&copy.leaves).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        let shared =
+            shelf.leaves.iter().zip(&copy.leaves).filter(|(a, b)| Arc::ptr_eq(&a.items, &b.items)).count();
         assert_eq!(shared + 1, shelf.leaves.len());
     }
 }

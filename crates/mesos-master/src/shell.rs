@@ -311,6 +311,10 @@ impl Brain for Master {
         Master::next_wakeup(self)
     }
 
+    fn prepare_view(&mut self, now: Time) -> bool {
+        Master::prepare_view(self, now)
+    }
+
     fn view(&mut self, now: Time) -> MasterView {
         Master::view(self, now)
     }

@@ -4,7 +4,7 @@
 //! of a framework its head, and those of its tasks, offers and shares that the
 //! touched agents show to be different.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{AgentId, FrameworkId, Offer, OfferId, Resources, Time};
@@ -21,7 +21,16 @@ pub(crate) struct Snapshots {
     /// Open offers by agent, as of the last snapshot.
     offers: BTreeMap<AgentId, Vec<(FrameworkId, OfferId)>>,
     lists: BTreeMap<FrameworkId, Lists>,
+    /// Frameworks that the agents looked at so far show to be different.
+    frameworks: BTreeSet<FrameworkId>,
+    /// How often the next snapshot was put off.
+    slices: u32,
 }
+
+/// Agents looked at in one slice: a millisecond or two.
+const SLICE_AGENTS: usize = 200;
+/// A snapshot is put off so often at most, however much changes meanwhile.
+const SLICES_MAX: u32 = 100;
 
 /// What a framework has on all agents together.
 #[derive(Debug, Default)]
@@ -34,22 +43,14 @@ struct Lists {
 impl Master {
     /// One moment of the cluster. Cheap when little has changed since the last.
     pub fn view(&mut self, now: Time) -> MasterView {
+        self.look_at_agents(now, usize::MAX);
         let mut snapshots = std::mem::take(&mut self.snapshots);
         let mut view = snapshots.view.take().unwrap_or_else(|| self.empty_view(now));
         view.taken = now;
         view.counters = self.counters.clone();
-        let mut frameworks = self.frameworks.take_touched();
-        for id in self.agents.take_touched() {
-            let old = view.agents.get(&id).cloned();
-            let agent = self.agents.get(&id);
-            let new = agent.filter(|agent| is_listed(agent.state)).map(|agent| Arc::new(agent_view(agent)));
-            self.compare(&mut snapshots, &id, old.as_deref(), new.as_deref(), &mut |framework| {
-                if !frameworks.contains(framework) {
-                    frameworks.insert(framework.clone());
-                }
-            });
-            place_agent(&mut view, &id, agent, new);
-        }
+        let mut frameworks = std::mem::take(&mut snapshots.frameworks);
+        frameworks.append(&mut self.frameworks.take_touched(usize::MAX));
+        snapshots.slices = 0;
         for id in frameworks {
             match self.frameworks.get(&id) {
                 Some(framework) => {
@@ -76,6 +77,37 @@ impl Master {
         snapshots.view = Some(view.clone());
         self.snapshots = snapshots;
         view
+    }
+
+    /// Does a part of the work that the next snapshot needs; true when little is left.
+    /// A change of all agents at once must not hold the brain's turn up.
+    pub(crate) fn prepare_view(&mut self, now: Time) -> bool {
+        if self.agents.touched() <= SLICE_AGENTS || self.snapshots.slices >= SLICES_MAX {
+            return true;
+        }
+        self.snapshots.slices += 1;
+        self.look_at_agents(now, SLICE_AGENTS);
+        false
+    }
+
+    fn look_at_agents(&mut self, now: Time, most: usize) {
+        let mut snapshots = std::mem::take(&mut self.snapshots);
+        let mut view = snapshots.view.take().unwrap_or_else(|| self.empty_view(now));
+        let mut frameworks = std::mem::take(&mut snapshots.frameworks);
+        for id in self.agents.take_touched(most) {
+            let old = view.agents.get(&id).cloned();
+            let agent = self.agents.get(&id);
+            let new = agent.filter(|agent| is_listed(agent.state)).map(|agent| Arc::new(agent_view(agent)));
+            self.compare(&mut snapshots, &id, old.as_deref(), new.as_deref(), &mut |framework| {
+                if !frameworks.contains(framework) {
+                    frameworks.insert(framework.clone());
+                }
+            });
+            place_agent(&mut view, &id, agent, new);
+        }
+        snapshots.frameworks = frameworks;
+        snapshots.view = Some(view);
+        self.snapshots = snapshots;
     }
 
     /// Whether the kept snapshot says what one made from nothing says.
@@ -167,7 +199,7 @@ impl Master {
             old_shares,
             new_shares,
             |share| &share.0,
-            |a, b| a.1 == b.1,
+            |a, b| a == b,
             |old, new| {
                 let Some((framework_id, _)) = new.or(old) else { return };
                 touched(framework_id);
@@ -228,6 +260,13 @@ fn differences<'a, T, K: Ord>(
 ) {
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
     loop {
+        // What is the same needs no look at its key.
+        while let (Some(a), Some(b)) = (old.peek(), new.peek())
+            && same(a, b)
+        {
+            old.next();
+            new.next();
+        }
         let order = match (old.peek(), new.peek()) {
             (None, None) => return,
             (Some(_), None) => std::cmp::Ordering::Less,

@@ -125,8 +125,9 @@ impl Agent {
     }
 
     pub fn used_total(&self) -> Resources {
-        let mut total = Resources::new();
-        for used in self.used.values() {
+        let mut holders = self.used.values();
+        let mut total = holders.next().cloned().unwrap_or_default();
+        for used in holders {
             total.add(used);
         }
         total

@@ -84,9 +84,17 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
         std::mem::replace(&mut self.recent, more.then(BTreeSet::new))
     }
 
-    /// The keys touched since the last time, those of removed entries too.
-    pub fn take_touched(&mut self) -> BTreeSet<K> {
-        std::mem::take(&mut self.touched)
+    /// The first keys touched since they were taken last, those of removed entries too.
+    pub fn take_touched(&mut self, most: usize) -> BTreeSet<K> {
+        let rest = match self.touched.iter().nth(most).cloned() {
+            Some(next) => self.touched.split_off(&next),
+            None => BTreeSet::new(),
+        };
+        std::mem::replace(&mut self.touched, rest)
+    }
+
+    pub fn touched(&self) -> usize {
+        self.touched.len()
     }
 }
 

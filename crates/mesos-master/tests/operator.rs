@@ -507,7 +507,7 @@ fn an_agent_that_unregisters_is_forgotten() {
     cluster.agent("a1", "cpus:4;mem:1024");
     cluster.subscribe("aware", "*");
     cluster.launch("aware", "a1", "t1", "cpus:1;mem:100");
-    cluster.from_agent("a1", AgentToMaster::Unregister);
+    cluster.agent_says("a1", AgentToMaster::Unregister);
     let wanted = "t1 TASK_LOST REASON_AGENT_REMOVED (Agent a1 removed: the agent unregistered)";
     let heard = cluster.heard_by("aware");
     assert!(heard.iter().any(|line| line == wanted), "even for those who know partitions: {heard:?}");

@@ -33,6 +33,11 @@ pub trait Brain {
     /// The input that lets timers fire.
     fn tick() -> Self::Input;
     fn next_wakeup(&self) -> Option<Time>;
+    /// Does a bounded part of the work that the next snapshot needs; true when it may
+    /// be taken. Until then inputs have their turns in between.
+    fn prepare_view(&mut self, _now: Time) -> bool {
+        true
+    }
     fn view(&mut self, now: Time) -> Self::View;
 }
 
@@ -158,7 +163,8 @@ where
         effects.extend(output.effects);
     }
     // A snapshot is of all steps: none of them may wait for a later commit.
-    let view = if *dirty && waiting.is_empty() && published.elapsed() >= limits.publish_interval {
+    let due = *dirty && waiting.is_empty() && published.elapsed() >= limits.publish_interval;
+    let view = if due && brain.prepare_view(now) {
         *dirty = false;
         *published = Instant::now();
         Some(brain.view(now))

@@ -241,7 +241,7 @@ impl Cluster {
         self.step(Input::AgentClosed { conn });
     }
 
-    pub fn from_agent(&mut self, name: &str, message: AgentToMaster) {
+    pub fn agent_says(&mut self, name: &str, message: AgentToMaster) {
         let conn = self.conns[name];
         self.step(Input::Agent { conn, message });
     }
@@ -289,7 +289,7 @@ impl Cluster {
         status.uuid = Some(uuid);
         let framework_id = self.frameworks[framework].clone();
         let update = StatusUpdate { framework_id, agent_id: agent_id.clone(), status, latest_state: state };
-        self.from_agent(agent, AgentToMaster::Update(Box::new(update)));
+        self.agent_says(agent, AgentToMaster::Update(Box::new(update)));
         self.call(framework, SchedulerCall::Acknowledge { agent_id, task_id: task.into(), uuid });
     }
 
