@@ -8,6 +8,7 @@ use mesos_master::Record;
 use mesos_master::records::AdmittedState;
 use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::operator_api::{OperatorCall, OperatorReply};
+use model::scheduler_api::SchedulerCall;
 use model::{
     DrainConfig, DrainState, FaultDomain, MachineId, MaintenanceSchedule, MaintenanceWindow, Quantity,
     QuotaConfig, Reservation, ResourceOperation, Resources, Role, Unavailability, Weight,
@@ -588,4 +589,53 @@ fn watchers_see_agents_come_and_go() {
     cluster.close_agent("a1");
     cluster.advance(20);
     assert_eq!(cluster.events, ["agent removed M1-S0"]);
+}
+
+#[test]
+fn ks_33_with_quota_nothing_is_offered_before_most_agents_are_back() {
+    for quota in [true, false] {
+        let mut cluster = Cluster::new();
+        let names = ["a1", "a2", "a3", "a4", "a5"];
+        for name in names {
+            cluster.agent(name, "cpus:4;mem:1024");
+        }
+        if quota {
+            assert_eq!(cluster.ask(set(false, "dev", 1)), OperatorReply::Done);
+        }
+        cluster.restart();
+        cluster.subscribe("f", "*");
+        for name in &names[..3] {
+            cluster.return_with(name, "cpus:4;mem:1024", &[], None);
+        }
+        cluster.advance(10);
+        assert_eq!(cluster.open_offers("f") == 0, quota, "three of five");
+        cluster.return_with("a4", "cpus:4;mem:1024", &[], None);
+        cluster.advance(10);
+        assert!(cluster.open_offers("f") > 0, "four of five are 80 %");
+    }
+}
+
+#[test]
+fn ks_37_oa_28_a_draining_machine_in_offers_and_inverse_offers() {
+    let mut cluster = Cluster::new();
+    cluster.agent("a1", "cpus:4;mem:1024");
+    cluster.subscribe("f", "*");
+    cluster.launch("f", "a1", "t1", "cpus:1;mem:100");
+    cluster.advance(5);
+    cluster.heard.clear();
+    cluster.ask(schedule(vec![machine("A1")]));
+    cluster.advance(5);
+    let heard = cluster.heard_by("f");
+    assert!(heard.iter().any(|line| line.starts_with("InverseOffers")), "{heard:?}");
+    let away = window(Vec::new()).unavailability;
+    assert_eq!(
+        cluster.offers_of("f").iter().map(|offer| offer.unavailability).collect::<Vec<_>>(),
+        [Some(away)]
+    );
+    let id = cluster.view().frameworks[0].inverse_offers[0].id.clone();
+    cluster.call("f", SchedulerCall::AcceptInverseOffers { offer_ids: vec![id], refuse_ms: None });
+    let view = cluster.view();
+    let (shown, answers) = &view.draining_machines[0];
+    assert_eq!((shown, answers.len()), (&machine("a1"), 1));
+    assert_eq!(answers[0].accepted, Some(true));
 }

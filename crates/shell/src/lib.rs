@@ -309,4 +309,64 @@ mod tests {
         assert_eq!(running.await.unwrap(), Err("disk full".to_owned()));
         assert_eq!(log.lines(), ["durable [2]", "effect 2"]);
     }
+
+    /// Its snapshots need three slices of work.
+    struct Sliced {
+        left: u32,
+        log: Log,
+    }
+
+    impl Brain for Sliced {
+        type Input = u64;
+        type Write = u64;
+        type Effect = u64;
+        type View = ();
+
+        fn step(&mut self, _now: Time, input: u64) -> Output<u64, u64> {
+            self.log.push(format!("input {input}"));
+            Output { writes: Vec::new(), effects: Vec::new() }
+        }
+        fn tick() -> u64 {
+            0
+        }
+        fn next_wakeup(&self) -> Option<Time> {
+            None
+        }
+        fn prepare_view(&mut self, _now: Time) -> bool {
+            self.log.push("slice".to_owned());
+            self.left = self.left.saturating_sub(1);
+            self.left == 0
+        }
+        fn view(&mut self, _now: Time) {
+            self.log.push("view".to_owned());
+        }
+    }
+
+    struct Nothing;
+
+    impl World<Sliced> for Nothing {
+        type Error = String;
+
+        fn commit(&mut self, _writes: Vec<u64>) -> impl Future<Output = Result<(), String>> + Send + 'static {
+            std::future::ready(Ok(()))
+        }
+        fn effect(&mut self, _effect: u64) {}
+        fn publish(&mut self, (): ()) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn inputs_have_their_turns_between_the_slices_of_a_snapshot() {
+        let log = Log::default();
+        let (sender, receiver) = mpsc::channel(16);
+        let brain = Sliced { left: 3, log: log.clone() };
+        for number in 1..=2 {
+            sender.send(number).await.unwrap();
+        }
+        let limits = Limits { inputs_per_turn: 1, ..Limits::default() };
+        let running = tokio::spawn(run(brain, Nothing, receiver, Clock::system(), limits));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        drop(sender);
+        running.await.unwrap().unwrap();
+        assert_eq!(log.lines(), ["slice", "input 1", "slice", "input 2", "slice", "view"]);
+    }
 }

@@ -265,6 +265,11 @@ impl Cluster {
         self.offers.values().filter(|offer| offer.framework_id == *id).count()
     }
 
+    pub fn offers_of(&self, framework: &str) -> Vec<Offer> {
+        let id = &self.frameworks[framework];
+        self.offers.values().filter(|offer| offer.framework_id == *id).cloned().collect()
+    }
+
     /// Launches out of the open offer of the agent, and has it run.
     pub fn launch(&mut self, framework: &str, agent: &str, task: &str, resources: &str) {
         let (id, agent_id) = (self.frameworks[framework].clone(), self.agents[agent].clone());
