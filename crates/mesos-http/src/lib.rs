@@ -41,6 +41,8 @@ mod system;
 mod wire;
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod memory;

@@ -42,13 +42,13 @@ impl From<ExecutorRefusal> for Refusal {
 }
 
 /// A call that is sound in itself.
-struct Taken {
+pub(crate) struct Taken {
     framework_id: FrameworkId,
     executor_id: ExecutorId,
     order: Order,
 }
 
-enum Order {
+pub(crate) enum Order {
     Call(Box<ExecutorCall>),
     Heartbeat,
     Unknown,
@@ -102,7 +102,7 @@ async fn pump(mut events: ExecutorEvents, mut writer: Writer, chunks: &Chunks) -
     }
 }
 
-fn take(format: Format, body: &[u8], now: Time) -> Result<Taken, Refusal> {
+pub(crate) fn take(format: Format, body: &[u8], now: Time) -> Result<Taken, Refusal> {
     let message = Message::from_body(format, body)
         .map_err(|error| Refusal::bad_request(error.refusal(format, "Call")))?;
     let order = order(&message, now)

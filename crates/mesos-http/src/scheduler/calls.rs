@@ -13,13 +13,13 @@ use crate::convert::{self, Invalid, kill_policy, opaque, refuse_ms, uuid};
 use crate::reply::Refusal;
 
 /// A call that is sound in itself.
-pub(super) struct Taken {
+pub(crate) struct Taken {
     /// Empty in a first SUBSCRIBE.
     pub framework_id: FrameworkId,
     pub order: Order,
 }
 
-pub(super) enum Order {
+pub(crate) enum Order {
     Subscribe(Box<Subscribe>),
     Update(Box<Subscribe>),
     Call(Box<SchedulerCall>),
@@ -29,11 +29,11 @@ pub(super) enum Order {
 }
 
 /// What a framework says of itself. What is wrong there is told by an event.
-pub(super) struct Subscribe {
+pub(crate) struct Subscribe {
     pub checked: Result<Checked, Invalid>,
 }
 
-pub(super) struct Checked {
+pub(crate) struct Checked {
     pub info: FrameworkInfo,
     pub suppressed_roles: Vec<Role>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Checked {
 /// `accept.operations` in a call.
 const OPERATIONS: [u32; 2] = [4, 2];
 
-pub(super) fn take(format: Format, body: &[u8], principal: Option<&Principal>) -> Result<Taken, Refusal> {
+pub(crate) fn take(format: Format, body: &[u8], principal: Option<&Principal>) -> Result<Taken, Refusal> {
     let (call, raw) = Call::from_body_with_raw(format, body)
         .map_err(|error| Refusal::bad_request(error.refusal(format, "Call")))?;
     let kind = validate(&call, principal)

@@ -9,6 +9,8 @@
 
 mod calls;
 mod events;
+#[cfg(test)]
+mod golden;
 pub(crate) mod legacy;
 mod sessions;
 mod stream;
@@ -24,6 +26,8 @@ use mesos_proto::media;
 use model::Principal;
 use model::scheduler_api::{FrameworkUpdate, FrameworkUpdateReply};
 
+#[cfg(test)]
+pub(crate) use calls::take;
 pub(crate) use sessions::Sessions;
 
 use crate::access::{Action, Caller, Object};

@@ -177,12 +177,15 @@ impl Events {
 
     /// The next one of a type; what comes before it is passed over.
     async fn next_of(&mut self, kind: &str) -> Value {
-        loop {
-            let event = self.next().await;
-            if event["type"] == kind {
-                return event;
+        let wanted = async {
+            loop {
+                let event = self.next().await;
+                if event["type"] == kind {
+                    return event;
+                }
             }
-        }
+        };
+        timeout(PATIENCE, wanted).await.unwrap_or_else(|_| panic!("waited for {kind}"))
     }
 
     /// What is left until the end.
@@ -427,7 +430,7 @@ async fn sea_7_heartbeats() {
     let cluster = Cluster::start().await;
     let mut framework = cluster.subscribe(Format::Json, plain_info()).await;
     let began = Instant::now();
-    let _agent = cluster.agent(fixtures::agent_info(1)).await;
+    let _agent = cluster.agent(capable_agent()).await;
     assert_eq!(framework.events.next().await["type"], "OFFERS");
     framework.events.next_of("HEARTBEAT").await;
     let took = began.elapsed().as_secs_f64();
@@ -470,11 +473,15 @@ async fn sea_13_14_who_does_not_lead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sea_15_a_closed_stream_without_failover_timeout_ends_the_framework() {
     let cluster = Cluster::start().await;
-    let agent = cluster.agent(fixtures::agent_info(1)).await;
+    let agent = cluster.agent(capable_agent()).await;
     let mut info = plain_info();
     info["failover_timeout"] = json!(0.0);
-    let framework = cluster.subscribe(Format::Protobuf, info).await;
+    let mut framework = cluster.subscribe(Format::Protobuf, info).await;
     let id = FrameworkId::new(&framework.id);
+    let offers = framework.events.next_of("OFFERS").await;
+    let accept = launch(&offers["offers"]["offers"][0], "t", json!({}));
+    refused(&cluster.call(&framework, accept).await, 202, "");
+    agent.wait("the task", |message| matches!(message, MasterToAgent::RunTask { .. })).await;
     drop(framework);
     let shutdown = |message: &MasterToAgent| matches!(message, MasterToAgent::ShutdownFramework { framework_id } if *framework_id == id);
     let began = Instant::now();
@@ -515,7 +522,7 @@ async fn sea_18_19_offers_in_the_form_of_the_framework() {
     let mut plain = plain_info();
     plain["role"] = json!("eng");
     let mut plain = cluster.subscribe(Format::Protobuf, plain).await;
-    let _agent = cluster.agent(fixtures::agent_info(1)).await;
+    let _agent = cluster.agent(capable_agent()).await;
     let offers = plain.events.next_of("OFFERS").await;
     assert!(!offers.to_string().contains("allocation_info"), "{offers}");
     assert!(!offers.to_string().contains("\"reservations\""), "{offers}");
@@ -559,7 +566,7 @@ fn launch(offer: &Value, task: &str, more: Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_from_launch_to_acknowledgement() {
     let cluster = Cluster::start().await;
-    let agent = cluster.agent(fixtures::agent_info(1)).await;
+    let agent = cluster.agent(capable_agent()).await;
     for format in BOTH {
         let mut framework = cluster.subscribe(format, multi_role_info(&["eng"])).await;
         let offers = framework.events.next_of("OFFERS").await;
@@ -643,6 +650,147 @@ async fn a_task_from_launch_to_acknowledgement() {
         assert!(status.get("uuid").is_none() && status.get("data").is_none(), "{status}");
         assert_eq!(cluster.call(&framework, json!({"type": "TEARDOWN"})).await.status, 202);
     }
+}
+
+fn capable_agent() -> AgentInfo {
+    let capabilities = model::AgentCapability::ALL.to_vec();
+    AgentInfo { capabilities, ..fixtures::agent_info(1) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sea_60_messages_keep_their_bytes() {
+    let cluster = Cluster::start().await;
+    let agent = cluster.agent(capable_agent()).await;
+    for format in BOTH {
+        let mut framework = cluster.subscribe(format, multi_role_info(&["eng"])).await;
+        let offers = framework.events.next_of("OFFERS").await;
+        let agent_id = &offers["offers"]["offers"][0]["agent_id"];
+        let data: &[u8] = &[0xff, 0, format as u8];
+        let message = v1::scheduler::call::Message {
+            agent_id: agent_id["value"].as_str().unwrap().into(),
+            executor_id: "e".into(),
+            data: data.to_vec().into(),
+        };
+        let message: Value = serde_json::from_str(&message.to_json()).unwrap();
+        refused(&cluster.call(&framework, json!({"type": "MESSAGE", "message": message})).await, 202, "");
+        let fits = |told: &MasterToAgent| matches!(told, MasterToAgent::Message { data: sent, .. } if **sent == *data);
+        agent.wait("the message", fits).await;
+        let back = AgentToMaster::Message {
+            framework_id: FrameworkId::new(&framework.id),
+            executor_id: "e".into(),
+            data: model::Opaque::new(data),
+        };
+        assert!(agent.input.message(back).await);
+        assert_eq!(framework.events.next_of("MESSAGE").await["message"], message);
+        assert_eq!(cluster.call(&framework, json!({"type": "TEARDOWN"})).await.status, 202);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sea_62_an_update_that_drops_a_role() {
+    let cluster = Cluster::start().await;
+    let _agent = cluster.agent(capable_agent()).await;
+    for format in BOTH {
+        let mut framework = cluster.subscribe(format, multi_role_info(&["eng", "ops"])).await;
+        let offers = framework.events.next_of("OFFERS").await;
+        let offer = &offers["offers"]["offers"][0];
+        let role = offer["allocation_info"]["role"].as_str().unwrap();
+        let other = if role == "eng" { "ops" } else { "eng" };
+        let update = |info: Value| {
+            let info = with_id(info, &framework.id);
+            json!({"type": "UPDATE_FRAMEWORK", "update_framework": {"framework_info": info}})
+        };
+        let mut wrong = multi_role_info(&[other]);
+        wrong["role"] = json!("x");
+        let answer = cluster.call(&framework, update(wrong)).await;
+        let text = "Supplied FrameworkInfo is not valid: 'FrameworkInfo.role' must not be set when the framework is \
+                    MULTI_ROLE capable";
+        refused(&answer, 400, text);
+        let mut principal = multi_role_info(&[other]);
+        principal["principal"] = json!("somebody");
+        let answer = cluster.call(&framework, update(principal)).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.text().starts_with("FrameworkInfo update is not valid: "), "{answer:?}");
+
+        refused(&cluster.call(&framework, update(multi_role_info(&[other]))).await, 200, "");
+        let rescinded = framework.events.next_of("RESCIND").await;
+        assert_eq!(rescinded["rescind"]["offer_id"], offer["id"]);
+        assert_eq!(cluster.call(&framework, json!({"type": "TEARDOWN"})).await.status, 202);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sea_63_feedback_on_an_operation() {
+    let cluster = Cluster::start().await;
+    let agent = cluster.agent(capable_agent()).await;
+    for format in BOTH {
+        let mut framework = cluster.subscribe(format, multi_role_info(&["eng"])).await;
+        let offers = framework.events.next_of("OFFERS").await;
+        let offer = &offers["offers"]["offers"][0];
+        let id = format!("o-{format:?}");
+        let wanted = json!({"name": "cpus", "type": "SCALAR", "scalar": {"value": 1.0},
+            "allocation_info": {"role": "eng"}, "reservations": [{"type": "DYNAMIC", "role": "eng"}]});
+        let reserve = json!({"type": "RESERVE", "id": {"value": id}, "reserve": {"resources": [wanted]}});
+        let accept = json!({"offer_ids": [offer["id"]], "operations": [reserve]});
+        refused(&cluster.call(&framework, json!({"type": "ACCEPT", "accept": accept})).await, 202, "");
+        let fits = |told: &MasterToAgent| matches!(told, MasterToAgent::ApplyOperation { operation } if operation.id.as_ref().is_some_and(|it| it.as_str() == id));
+        let MasterToAgent::ApplyOperation { operation } = agent.wait("the operation", fits).await else {
+            panic!()
+        };
+        let model::ResourceOperation::Reserve { resources, .. } = &operation.operation else { panic!() };
+        let mut status = operation.latest.clone();
+        status.state = model::OperationState::Finished;
+        status.converted = resources.clone();
+        status.uuid = Some(UpdateId(7));
+        let update = AgentToMaster::OperationUpdate {
+            uuid: operation.uuid,
+            framework_id: operation.framework_id.clone(),
+            status: Box::new(status),
+        };
+        assert!(agent.input.message(update).await);
+        let event = framework.events.next_of("UPDATE_OPERATION_STATUS").await;
+        let status = &event["update_operation_status"]["status"];
+        assert_eq!(
+            (&status["state"], &status["operation_id"]["value"]),
+            (&json!("OPERATION_FINISHED"), &json!(id))
+        );
+        assert_eq!(status["converted_resources"][0]["reservations"], wanted["reservations"]);
+        assert_eq!(status["uuid"]["value"], "AAAAAAAAAAAAAAAAAAAABw==");
+        let acknowledge = json!({"agent_id": offer["agent_id"], "operation_id": {"value": id},
+            "uuid": "AAAAAAAAAAAAAAAAAAAABw=="});
+        let call =
+            json!({"type": "ACKNOWLEDGE_OPERATION_STATUS", "acknowledge_operation_status": acknowledge});
+        refused(&cluster.call(&framework, call).await, 202, "");
+        let fits = |told: &MasterToAgent| matches!(told, MasterToAgent::AcknowledgeOperation { uuid, .. } if *uuid == operation.uuid);
+        agent.wait("the acknowledgement", fits).await;
+        assert_eq!(cluster.call(&framework, json!({"type": "TEARDOWN"})).await.status, 202);
+    }
+}
+
+/// 25, and the other texts of form: the task that is wrong is refused, its neighbour runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn sea_22_25_a_task_with_a_flaw() {
+    let cluster = Cluster::start().await;
+    let agent = cluster.agent(capable_agent()).await;
+    let mut framework = cluster.subscribe(Format::Json, multi_role_info(&["eng"])).await;
+    let offers = framework.events.next_of("OFFERS").await;
+    let offer = &offers["offers"]["offers"][0];
+    let executor = json!({"executor_id": {"value": "e"}, "command": {"value": "x"}});
+    let mut accept = launch(offer, "both", json!({"executor": executor}));
+    let good = launch(offer, "good", json!({}));
+    let tasks = accept["accept"]["operations"][0]["launch"]["task_infos"].as_array_mut().unwrap();
+    tasks.push(good["accept"]["operations"][0]["launch"]["task_infos"][0].clone());
+    refused(&cluster.call(&framework, accept).await, 202, "");
+    let event = framework.events.next_of("UPDATE").await;
+    let status = &event["update"]["status"];
+    assert_eq!((&status["state"], &status["reason"]), (&json!("TASK_ERROR"), &json!("REASON_TASK_INVALID")));
+    assert_eq!(
+        status["message"],
+        "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"
+    );
+    assert!(status.get("uuid").is_none());
+    let fits = |told: &MasterToAgent| matches!(told, MasterToAgent::RunTask { task, .. } if task.id.as_str() == "good");
+    agent.wait("the good task", fits).await;
 }
 
 /// Roles that are none make a REVIVE that has no effect and is accepted.
