@@ -144,8 +144,12 @@ impl Master {
         for uuid in ended {
             self.forget_operation(id, uuid);
         }
-        for record in reported {
-            self.forget_operation(id, record.uuid);
+        for mut record in reported {
+            let known = self.forget_operation(id, record.uuid);
+            // What is not confirmed yet may be confirmed still.
+            if let Some(known) = known.filter(|_| record.statuses.is_empty()) {
+                record.statuses.clone_from(&known.statuses);
+            }
             if let (Some(held), Some(framework_id), Some(role)) =
                 (held_by(&record), record.framework_id.clone(), record.role.clone())
             {
