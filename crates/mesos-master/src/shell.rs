@@ -279,7 +279,7 @@ impl Service {
         let next_number = Arc::new(AtomicU64::new(1));
         let handle = Handle { inputs: sender, view: view.clone(), streams: streams.clone(), next_number };
         let (failed, failure) = mpsc::channel(1);
-        let world = MasterWorld { store, term, view, streams, failed };
+        let world = MasterWorld { store, term, view, streams, failed, replies: Vec::new() };
         Ok((Self { brain, world, inputs, clock, failure }, handle))
     }
 
@@ -326,6 +326,17 @@ struct MasterWorld {
     view: Arc<ArcSwap<MasterView>>,
     streams: Arc<Streams>,
     failed: mpsc::Sender<String>,
+    /// Held until the next snapshot is published.
+    replies: Vec<(RequestId, OperatorReply)>,
+}
+
+impl MasterWorld {
+    fn answer(&self, request: RequestId, reply: Reply) {
+        if let Some(waiting) = lock(&self.streams.requests).remove(&request) {
+            // Whoever asked may have left.
+            let _ = waiting.send(reply);
+        }
+    }
 }
 
 /// Reads all records of one kind.
@@ -420,12 +431,9 @@ impl World<Master> for MasterWorld {
             Effect::CloseScheduler { conn } => {
                 lock(&self.streams.schedulers).remove(&conn);
             }
-            Effect::Reply { request, reply } => {
-                if let Some(waiting) = lock(&self.streams.requests).remove(&request) {
-                    // Whoever asked may have left.
-                    let _ = waiting.send(reply);
-                }
-            }
+            // Whoever was answered reads what he changed.
+            Effect::Reply { request, reply: Reply::Operator(reply) } => self.replies.push((request, reply)),
+            Effect::Reply { request, reply } => self.answer(request, reply),
             Effect::Watching { watch, view } => {
                 let (sender, events) = mpsc::channel(WATCH_EVENTS_MAX);
                 let mut watches = lock(&self.streams.watches);
@@ -452,5 +460,8 @@ impl World<Master> for MasterWorld {
 
     fn publish(&mut self, view: MasterView) {
         self.view.store(Arc::new(view));
+        for (request, reply) in std::mem::take(&mut self.replies) {
+            self.answer(request, Reply::Operator(reply));
+        }
     }
 }
