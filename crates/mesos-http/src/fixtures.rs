@@ -232,7 +232,11 @@ pub(crate) fn cluster() -> MasterView {
         unreachable_agents: vec![(Arc::new(agent_info(3)), time(110))].into(),
         frameworks: vec![Arc::new(marathon), Arc::new(framework("master-0001", false))].into(),
         completed_frameworks: vec![Arc::new(done)].into(),
-        counters: Counters { tasks_finished: 2, calls_accept: 6, ..Counters::default() },
+        counters: Counters {
+            tasks_finished: 2,
+            messages: BTreeMap::from([("launch_tasks", 6)]),
+            ..Counters::default()
+        },
         gone_agents: Default::default(),
         weights: Default::default(),
         quotas: Default::default(),

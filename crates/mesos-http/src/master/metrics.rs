@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use mesos_master::MasterView;
 use mesos_master::view::{Counters, FrameworkView};
-use model::{Resources, TaskState};
+use model::{Resources, Source, TaskState};
 
 use super::MasterIdentity;
 use super::roles::{Figures, figures, weight};
@@ -214,38 +214,67 @@ fn counters(metrics: &mut Metrics, counters: &Counters) {
     let mut set = |name: &str, value: u64| {
         metrics.insert(name.to_owned(), value as f64);
     };
-    set("master/tasks_finished", counters.tasks_finished);
-    set("master/tasks_failed", counters.tasks_failed);
-    set("master/tasks_killed", counters.tasks_killed);
-    set("master/tasks_lost", counters.tasks_lost);
-    set("master/tasks_error", counters.tasks_error);
-    set("master/tasks_dropped", counters.tasks_dropped);
-    set("master/tasks_gone", counters.tasks_gone);
-    set("master/valid_status_updates", counters.status_updates_valid);
-    set("master/invalid_status_updates", counters.status_updates_invalid);
-    set("master/valid_status_update_acknowledgements", counters.acknowledgements_valid);
-    set("master/invalid_status_update_acknowledgements", counters.acknowledgements_invalid);
-    set("master/messages_status_update", counters.status_updates_valid + counters.status_updates_invalid);
-    set(
-        "master/messages_status_update_acknowledgement",
-        counters.acknowledgements_valid + counters.acknowledgements_invalid,
-    );
-    set("master/slave_registrations", counters.agent_registrations);
-    set("master/slave_reregistrations", counters.agent_reregistrations);
-    set("master/messages_register_slave", counters.agent_registrations);
-    set("master/messages_reregister_slave", counters.agent_reregistrations);
-    // An agent that is silent for too long is marked at once: what is scheduled is done.
-    set("master/slave_removals", counters.agents_unreachable);
-    set("master/slave_removals/reason_unhealthy", counters.agents_unreachable);
-    set("master/slave_unreachable_scheduled", counters.agents_unreachable);
-    set("master/slave_unreachable_completed", counters.agents_unreachable);
-    set("master/messages_launch_tasks", counters.calls_accept);
-    set("master/messages_decline_offers", counters.calls_decline);
-    set("master/messages_kill_task", counters.calls_kill);
-    set("master/messages_reconcile_tasks", counters.calls_reconcile);
-    set("master/messages_revive_offers", counters.calls_revive);
-    set("master/messages_suppress_offers", counters.calls_suppress);
-    set("master/dropped_messages", counters.calls_invalid);
+    for (name, count) in [
+        ("tasks_finished", counters.tasks_finished),
+        ("tasks_failed", counters.tasks_failed),
+        ("tasks_killed", counters.tasks_killed),
+        ("tasks_lost", counters.tasks_lost),
+        ("tasks_error", counters.tasks_error),
+        ("tasks_dropped", counters.tasks_dropped),
+        ("tasks_gone", counters.tasks_gone),
+        ("tasks_gone_by_operator", counters.tasks_gone_by_operator),
+        ("valid_status_updates", counters.status_updates_valid),
+        ("invalid_status_updates", counters.status_updates_invalid),
+        ("valid_status_update_acknowledgements", counters.acknowledgements_valid),
+        ("invalid_status_update_acknowledgements", counters.acknowledgements_invalid),
+        ("valid_executor_to_framework_messages", counters.executor_messages_valid),
+        ("invalid_executor_to_framework_messages", counters.executor_messages_invalid),
+        ("valid_framework_to_executor_messages", counters.framework_messages_valid),
+        ("invalid_framework_to_executor_messages", counters.framework_messages_invalid),
+        ("valid_operation_status_updates", counters.operation_updates_valid),
+        ("invalid_operation_status_updates", counters.operation_updates_invalid),
+        ("valid_operation_status_update_acknowledgements", counters.operation_acknowledgements_valid),
+        ("invalid_operation_status_update_acknowledgements", counters.operation_acknowledgements_invalid),
+        ("slave_registrations", counters.agent_registrations),
+        ("slave_reregistrations", counters.agent_reregistrations),
+        ("slave_removals", counters.agent_removals),
+        ("slave_removals/reason_unhealthy", counters.agent_removals_unhealthy),
+        ("slave_removals/reason_unregistered", counters.agent_removals_unregistered),
+        ("slave_removals/reason_registered", counters.agent_removals_registered),
+        ("recovery_slave_removals", counters.recovery_agent_removals),
+        ("slave_unreachable_scheduled", counters.unreachable_scheduled),
+        ("slave_unreachable_completed", counters.unreachable_completed),
+        ("slave_unreachable_canceled", counters.unreachable_canceled),
+        ("dropped_messages", counters.dropped_messages),
+    ] {
+        set(&format!("master/{name}"), count);
+    }
+    for (name, count) in &counters.messages {
+        set(&format!("master/messages_{name}"), *count);
+    }
+    for ((state, source, reason), count) in &counters.task_states {
+        let bare = |name: &str, prefix: &str| name.strip_prefix(prefix).unwrap_or(name).to_lowercase();
+        // Agents keep their old name in metrics.
+        let source = match source {
+            Source::Agent => "slave".to_owned(),
+            other => bare(other.name(), "SOURCE_"),
+        };
+        let state = bare(state.name(), "TASK_");
+        let name = format!("master/task_{state}/source_{source}");
+        match reason {
+            Some(reason) => set(&format!("{name}/reason_{}", bare(reason.name(), "REASON_")), *count),
+            None => set(&name, *count),
+        }
+    }
+    for ((operation, state), count) in &counters.operations {
+        let state = state.name().trim_start_matches("OPERATION_").to_lowercase();
+        set(&format!("master/operations/{}/{state}", operation.to_lowercase()), *count);
+    }
+    for (principal, count) in &counters.principals {
+        set(&format!("frameworks/{principal}/messages_received"), *count);
+        // What comes in is processed in its turn, or the term is over.
+        set(&format!("frameworks/{principal}/messages_processed"), *count);
+    }
     set("allocator/mesos/allocation_runs", counters.allocation_runs);
 }
 
@@ -256,20 +285,37 @@ fn state_name(state: TaskState) -> String {
 
 fn of_framework(metrics: &mut Metrics, framework: &FrameworkView) {
     let prefix = format!("master/frameworks/{}/{}", url_encoded(&framework.info.name), framework.id);
-    let mut set = |name: String, value: usize| {
+    let counters = &framework.counters;
+    let mut set = |name: String, value: u64| {
         metrics.insert(format!("{prefix}/{name}"), value as f64);
     };
-    set("subscribed".to_owned(), usize::from(framework.connected));
+    set("subscribed".to_owned(), u64::from(framework.connected));
     for state in TaskState::ALL.iter().copied().filter(|state| *state != TaskState::Unknown) {
-        let kind = if state.is_terminal() { "terminal" } else { "active" };
-        let live = framework.tasks.iter().filter(|task| task.state == state).count();
-        let (unreachable, completed) = (&framework.unreachable_tasks, &framework.completed_tasks);
-        let others = unreachable.iter().chain(completed.iter()).filter(|task| task.state == state).count();
-        set(format!("tasks/{kind}/{}", state_name(state)), live + others);
+        let name = state_name(state);
+        if state.is_terminal() {
+            let count = counters.tasks_terminal.get(&state).copied().unwrap_or_default();
+            set(format!("tasks/terminal/{name}"), count);
+        } else {
+            let live = framework.tasks.iter().filter(|task| task.state == state).count();
+            let lost = framework.unreachable_tasks.iter().filter(|task| task.state == state).count();
+            set(format!("tasks/active/{name}"), (live + lost) as u64);
+        }
     }
+    for (kind, counts) in
+        [("calls", &counters.calls), ("events", &counters.events), ("operations", &counters.operations)]
+    {
+        set(kind.to_owned(), counts.values().sum());
+        for (name, count) in counts {
+            set(format!("{kind}/{name}"), *count);
+        }
+    }
+    set("offers/sent".to_owned(), counters.offers_sent);
+    set("offers/accepted".to_owned(), counters.offers_accepted);
+    set("offers/declined".to_owned(), counters.offers_declined);
+    set("offers/rescinded".to_owned(), counters.offers_rescinded);
     for role in &framework.info.roles {
         let suppressed = framework.suppressed.contains(role);
-        set(format!("roles/{role}/suppressed"), usize::from(suppressed));
+        set(format!("roles/{role}/suppressed"), u64::from(suppressed));
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod calls;
 mod events;
+#[cfg(test)]
+mod live;
 mod reads;
 #[cfg(test)]
 mod tests;
