@@ -406,6 +406,21 @@ pub(crate) fn shape(value: &Value, expected: &str) {
     assert!(surplus.is_empty(), "{surplus:?} are not in the contract");
 }
 
+/// Every name that `{a,b}` alternatives spell out, of each word of the text.
+pub(crate) fn spelled_out(text: &str) -> Vec<String> {
+    fn expand(word: &str, into: &mut Vec<String>) {
+        let Some((head, rest)) = word.split_once('{') else { return into.push(word.to_owned()) };
+        let (choices, tail) = rest.split_once('}').unwrap();
+        choices.split(',').for_each(|choice| expand(&format!("{head}{choice}{tail}"), into));
+    }
+    let mut all = Vec::new();
+    text.split_whitespace().for_each(|word| expand(word, &mut all));
+    all
+}
+
+/// What a timer of the metrics has after its name.
+pub(crate) const TIMER: &str = "{,/count,/max,/min,/p50,/p90,/p95,/p99,/p999,/p9999}";
+
 /// The resource summary object.
 pub(crate) const SUMMARY: &str = "cpus:f gpus:f mem:f disk:f ports?:s";
 

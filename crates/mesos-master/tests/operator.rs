@@ -10,8 +10,9 @@ use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::operator_api::{OperatorCall, OperatorReply};
 use model::scheduler_api::SchedulerCall;
 use model::{
-    DrainConfig, DrainState, FaultDomain, MachineId, MaintenanceSchedule, MaintenanceWindow, Quantity,
-    QuotaConfig, Reservation, ResourceOperation, Resources, Role, Unavailability, Weight,
+    DiskInfo, DiskVolume, DrainConfig, DrainState, FaultDomain, MachineId, MaintenanceSchedule,
+    MaintenanceWindow, Persistence, Quantity, QuotaConfig, Reservation, Resource, ResourceOperation,
+    Resources, Role, Unavailability, Weight,
 };
 use operator_cluster::{Cluster, role};
 
@@ -408,6 +409,53 @@ fn oa_10_oa_12_oa_13_reserving_unallocated_resources() {
     assert!(cluster.told("a1").iter().any(|message| matches!(message, MasterToAgent::ApplyOperation { .. })));
     let view = cluster.view();
     assert_eq!(view.agents[0].info.resources.of_role(&role("dev")).cpus(), Quantity::from_units(3));
+}
+
+#[test]
+fn oa_16_a_volume_in_use_is_not_destroyed() {
+    let mut cluster = Cluster::new();
+    let agent = cluster.agent("a1", "cpus:4;mem:1024;disk:1000");
+    let apply = |operation| OperatorCall::Apply { agent_id: agent.clone(), operation, principal: None };
+    let reservation = Reservation { role: role("dev"), dynamic: true, principal: None, labels: Vec::new() };
+    let disk = Resource::scalar("disk", Quantity::from_units(100)).reserved(reservation);
+    let source = Resources::new();
+    let reserve = ResourceOperation::Reserve { source, resources: [disk.clone()].into_iter().collect() };
+    assert_eq!(cluster.ask(apply(reserve)), OperatorReply::Accepted);
+    let info = DiskInfo {
+        source: None,
+        persistence: Some(Persistence { id: "v1".to_owned(), principal: None }),
+        volume: Some(DiskVolume { container_path: "data".to_owned(), read_only: false, host_path: None }),
+    };
+    let volume: Resources = [Resource { disk: Some(Box::new(info)), ..disk }].into_iter().collect();
+    assert_eq!(
+        cluster.ask(apply(ResourceOperation::Create { volumes: volume.clone() })),
+        OperatorReply::Accepted
+    );
+    cluster.subscribe("f", "dev");
+    let used = Resources::parse("cpus:1;mem:100", &Role::any()).unwrap().plus(&volume);
+    cluster.launch_on("f", "a1", "t1", used);
+    let destroy = apply(ResourceOperation::Destroy { volumes: volume });
+    assert_eq!(
+        refused(&cluster.ask(destroy.clone())),
+        "Invalid DESTROY operation on agent M1-S0 at 10.0.0.2:5051: Persistent volumes in use by task 't1' of \
+         framework M1-0000"
+    );
+    cluster.end_task("f", "a1", "t1");
+    assert_eq!(cluster.ask(destroy), OperatorReply::Accepted);
+}
+
+#[test]
+fn ks_75_the_oldest_completed_framework_is_forgotten() {
+    let mut cluster = Cluster::new();
+    cluster.limits.completed_frameworks_max = 2;
+    cluster.reload();
+    let ids: Vec<_> = ["f", "g", "h"].map(|name| cluster.subscribe(name, "*")).into();
+    for framework_id in ids.clone() {
+        assert_eq!(cluster.ask(OperatorCall::Teardown { framework_id }), OperatorReply::Done);
+    }
+    let view = cluster.view();
+    let left: Vec<_> = view.completed_frameworks.iter().map(|one| one.id.clone()).collect();
+    assert_eq!(left, ids[1..]);
 }
 
 #[test]

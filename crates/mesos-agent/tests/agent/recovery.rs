@@ -53,6 +53,17 @@ fn sea_50_a_task_the_executor_never_saw() {
     is(lines, "reply 2 ok | executor 2 subscribed E c1 | resize c1 1500 96 | register");
     let registered = MasterToAgent::Registered { agent_id: "S1".into() };
     is(bench.master(registered), "update t1 RUNNING u1 | update t2 DROPPED AGENT_RESTARTED u2");
+    // Who does not know partitions hears that it is lost.
+    let mut bench = Bench::registered();
+    bench.run(&framework(&[]), on_executor("t1"));
+    bench.started("c1", 100);
+    bench.subscribe(1, &[], Vec::new());
+    bench.restart();
+    bench.recovered(&[("c1", RUNNING)]);
+    bench.step(Input::MasterConnected { conn: crate::support::MASTER });
+    bench.subscribe(2, &[], Vec::new());
+    let registered = MasterToAgent::Registered { agent_id: "S1".into() };
+    is(bench.master(registered), "update t1 LOST AGENT_RESTARTED u1");
 }
 
 #[test]

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use super::{AgentIdentity, ROUTES, agent_router};
 use crate::FilesConfig;
-use crate::fixtures::{BUILD, SUMMARY, TASK, body, build, get, node, refused, send, shape};
+use crate::fixtures::{
+    BUILD, SUMMARY, TASK, TIMER, body, build, get, node, refused, send, shape, spelled_out,
+};
 use crate::memory::Memory;
 
 struct Node {
@@ -199,6 +201,31 @@ async fn process_endpoints() {
         assert_eq!(metrics[name], json!(value), "{name}");
     }
     refused(&node.router, "/metrics/snapshot?timeout=x", 400).await;
+}
+
+#[tokio::test]
+async fn oa_39_every_unconditional_metric() {
+    let names = format!(
+        "system/{{cpus_total,load_1min,load_5min,load_15min,mem_free_bytes,mem_total_bytes}} \
+        slave/{{uptime_secs,registered,recovery_errors,recovery_time_secs,frameworks_active}} \
+        slave/{{cpus,gpus,mem,disk}}{{,_revocable}}_{{total,used,percent}} \
+        slave/executors_{{registering,running,terminating,terminated,preempted}} \
+        slave/{{executor_directory_max_allowed_age_secs,container_launch_errors}} \
+        slave/tasks_{{staging,starting,running,killing,finished,failed,killed,lost,gone}} \
+        slave/{{valid,invalid}}_{{framework_messages,status_updates}} \
+        gc/path_removals_{{succeeded,failed,pending}} \
+        containerizer/fetcher/{{cache_size_total_bytes,cache_size_used_bytes}} \
+        containerizer/fetcher/task_fetches_{{succeeded,failed}} containerizer/docker/image_pull_ms{TIMER} \
+        containerizer/mesos/{{container_destroy_errors,filesystem/containers_new_rootfs}} \
+        containerizer/mesos/provisioner/{{remove_container_errors,bind/remove_rootfs_errors}} \
+        containerizer/mesos/provisioner/docker_store/image_pull_ms{TIMER} \
+        containerizer/mesos/disk/project_ids_{{total,free}} volume_gid_manager/volume_gids_{{total,free}} \
+        resource_provider_manager/{{subscribed,events/subscribe,events/disconnect}}"
+    );
+    let metrics = get(&Node::new().router, "/metrics/snapshot").await;
+    for name in spelled_out(&names) {
+        assert!(metrics[&name].is_f64(), "{name} is {}", metrics[&name]);
+    }
 }
 
 #[tokio::test]

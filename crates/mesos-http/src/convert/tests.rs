@@ -54,6 +54,23 @@ fn ks_1_3_both_forms_of_a_reservation_are_one() {
 }
 
 #[test]
+fn ks_8_labels_keep_reservations_apart() {
+    let labelled = |key: &str| {
+        let labels = json!({"labels": [{"key": key}]});
+        wire(scalar(
+            "cpus",
+            1.0,
+            json!({"reservations": [{"type": "DYNAMIC", "role": "eng", "labels": labels}]}),
+        ))
+    };
+    let list = |keys: &[&str]| keys.iter().map(|key| labelled(key)).collect::<Vec<_>>();
+    let bag = resources(&list(&["a", "b", "a"])).unwrap().resources;
+    assert_eq!((bag.iter().count(), bag.cpus()), (2, Quantity::from_units(3)));
+    assert!(bag.contains(&resources(&list(&["a", "a"])).unwrap().resources));
+    assert!(!bag.contains(&resources(&list(&["b", "b"])).unwrap().resources));
+}
+
+#[test]
 fn refined_reservations_have_the_new_form_alone() {
     let levels = json!([{"type": "STATIC", "role": "a"}, {"type": "DYNAMIC", "role": "a/b"}]);
     let refined = resources(&[wire(scalar("mem", 5.0, json!({"reservations": levels})))]).unwrap().resources;
@@ -86,6 +103,7 @@ fn pb_12_thousandths() {
     assert_eq!(sum.scalar("cpus"), Quantity::from_milli(300));
 }
 
+/// KS 5, 6 among them.
 #[test]
 fn unsound_resources_are_named() {
     let volume = json!({"container_path": "v", "mode": "RW"});

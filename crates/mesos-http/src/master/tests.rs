@@ -13,7 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{MasterIdentity, ROUTES, master_router};
 use crate::fixtures::{
-    BUILD, SUMMARY, TASK, body, build, cluster, get, refused, send, shape, still, task, time,
+    BUILD, SUMMARY, TASK, TIMER, body, build, cluster, get, refused, send, shape, spelled_out, still, task,
+    time,
 };
 use crate::stream::CHUNK_SIZE;
 use crate::{Everyone, Leadership};
@@ -372,6 +373,49 @@ async fn metrics() {
     }
     let message = refused(&router, "/metrics/snapshot?timeout=soon", 400).await;
     assert_eq!(message, "Invalid timeout 'soon': expecting a number and a unit, such as 5secs.\n");
+}
+
+/// The contract's unconditional names, before and while somebody leads.
+#[tokio::test]
+async fn oa_39_every_unconditional_metric() {
+    let names = format!(
+        "system/{{cpus_total,load_1min,load_5min,load_15min,mem_free_bytes,mem_total_bytes}} \
+        master/{{uptime_secs,elected,outstanding_offers,operator_event_stream_subscribers}} \
+        master/{{cpus,gpus,mem,disk}}{{,_revocable}}_{{total,used,percent}} \
+        master/slaves_{{active,inactive,connected,disconnected,unreachable}} \
+        master/frameworks_{{active,inactive,connected,disconnected}} \
+        master/event_queue_{{dispatches,http_requests,messages}} \
+        master/slave_{{registrations,reregistrations,removals}} \
+        master/slave_removals/reason_{{registered,unhealthy,unregistered}} \
+        master/slave_{{unreachable,shutdowns}}_{{scheduled,completed,canceled}} \
+        master/{{recovery_slave_removals,dropped_messages,http_cache_hits}} \
+        master/tasks_{{staging,starting,running,killing,unreachable}} \
+        master/tasks_{{finished,failed,killed,lost,error,dropped,gone,gone_by_operator}} \
+        master/messages_{{authenticate,deactivate_framework,decline_offers,executor_to_framework,exited_executor}} \
+        master/messages_{{framework_to_executor,kill_task,launch_tasks,operation_status_update}} \
+        master/messages_{{operation_status_update_acknowledgement,reconcile_operations,reconcile_tasks}} \
+        master/messages_{{register_framework,register_slave,reregister_framework,reregister_slave}} \
+        master/messages_{{resource_request,revive_offers,status_update,status_update_acknowledgement}} \
+        master/messages_{{suppress_offers,unregister_framework,unregister_slave,update_slave}} \
+        master/{{valid,invalid}}_{{executor_to_framework,framework_to_executor}}_messages \
+        master/{{valid,invalid}}_{{status_updates,status_update_acknowledgements}} \
+        master/{{valid,invalid}}_operation_status_{{updates,update_acknowledgements}} \
+        allocator{{,/mesos}}/event_queue_dispatches allocator/mesos/allocation_runs \
+        allocator/mesos/allocation_run{{,_latency}}_ms{TIMER} \
+        registrar/{{queued_operations,registry_size_bytes,state_fetch_ms,log/recovered,log/ensemble_size}} \
+        registrar/state_store_ms{TIMER}"
+    );
+    for router in [leader(), follower()] {
+        let metrics = get(&router, "/metrics/snapshot").await;
+        for name in spelled_out(&names) {
+            assert!(metrics[&name].is_f64(), "{name} is {}", metrics[&name]);
+        }
+    }
+    let metrics = get(&leader(), "/metrics/snapshot").await;
+    for name in spelled_out("allocator/mesos/resources/{cpus,gpus,mem,disk}/{total,offered_or_allocated}") {
+        assert!(metrics[&name].is_f64(), "{name}");
+    }
+    assert!(metrics["allocator/mesos/roles/eng/web/shares/dominant"].is_f64());
 }
 
 /// About the cluster: only the leader. About the process: everybody.

@@ -272,11 +272,16 @@ impl Cluster {
 
     /// Launches out of the open offer of the agent, and has it run.
     pub fn launch(&mut self, framework: &str, agent: &str, task: &str, resources: &str) {
+        self.launch_on(framework, agent, task, Resources::parse(resources, &Role::any()).unwrap());
+    }
+
+    pub fn launch_on(&mut self, framework: &str, agent: &str, task: &str, resources: Resources) {
         let (id, agent_id) = (self.frameworks[framework].clone(), self.agents[agent].clone());
         let offer = self.offers.values().find(|offer| offer.framework_id == id && offer.agent_id == agent_id);
         let offer_id = offer.expect("an offer to launch from").id.clone();
         self.offers.remove(&offer_id);
-        let operations = vec![model::Operation::launch([task_info(task, &agent_id, resources)])];
+        let info = TaskInfo { resources, ..task_info(task, &agent_id, "cpus:1") };
+        let operations = vec![model::Operation::launch([info])];
         let call = SchedulerCall::Accept { offer_ids: vec![offer_id], operations, refuse_ms: Some(0) };
         self.call(framework, call);
         self.update(framework, agent, task, TaskState::Running);
