@@ -405,6 +405,14 @@ fn tasks_of_the_house_are_written_from_their_fields() {
 }
 
 #[test]
+fn ks_55_cached_false_is_a_forced_pull() {
+    let image = |cached: Value| json!({"type": "MESOS", "mesos": {"image": {"type": "DOCKER", "docker": {"name": "box"}, "cached": cached}}});
+    for (cached, forced) in [(json!(false), true), (json!(true), false), (Value::Null, false)] {
+        assert_eq!(super::task::container(&wire(image(cached))).force_pull, forced);
+    }
+}
+
+#[test]
 fn groups() {
     let resources = json!([
         scalar("cpus", 0.1, json!({})),
