@@ -32,7 +32,7 @@ fn damage(rng: &mut Rng, body: &[u8], other: &[u8]) -> Vec<u8> {
         let at = rng.below(damaged.len() as u64 + 1) as usize;
         match rng.below(5) {
             0 => damaged.truncate(at),
-            1 => damaged.extend_from_slice(&damaged[at..].to_vec()),
+            1 => damaged.extend_from_within(at..),
             2 => {
                 let from = rng.below(other.len() as u64 + 1) as usize;
                 damaged.splice(at..at, other[from..].iter().copied().take(40));
