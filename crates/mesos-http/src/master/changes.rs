@@ -51,7 +51,7 @@ pub(super) async fn serve(
         }
         Endpoint::RemoveQuota => remove_quota(caller, &role_of_path(&call.path)?)?,
         _ => {
-            let bytes = call_body::read(call.body).await?.bytes;
+            let bytes = call_body::read_within(call.body, call_body::OLDER_CALL_BYTES_MAX).await?.bytes;
             written(endpoint, caller, &view, &bytes)?
         }
     };

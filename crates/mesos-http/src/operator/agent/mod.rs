@@ -42,8 +42,8 @@ pub(crate) async fn serve(served: Arc<Served>, caller: Caller, call: Call) -> Re
     let wanted = media::agent_response(call.header("accept"), call.header("message-accept"))?;
     let (request, records) = match given {
         Media::Whole(format) => {
-            let bytes = call_body::read(call.body).await?.bytes;
-            (parse(format, &bytes)?, None)
+            let body = call_body::read(call.body).await?;
+            (call_body::decode(body, move |bytes| parse(format, &bytes)).await?, None)
         }
         Media::Records(format) => {
             let mut records = Records::new(call.body);

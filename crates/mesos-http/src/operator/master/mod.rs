@@ -47,8 +47,11 @@ pub(crate) async fn serve(
     }
     let format = media::request(call.header("content-type"))?;
     let accept = call.header("accept").map(ToOwned::to_owned);
-    let bytes = call_body::read(call.body).await?.bytes;
-    let request = wire::Call::from_body(format, &bytes).map_err(|error| not_a_call(&error, format))?;
+    let body = call_body::read(call.body).await?;
+    let request = call_body::decode(body, move |bytes| {
+        wire::Call::from_body(format, &bytes).map_err(|error| not_a_call(&error, format))
+    })
+    .await?;
     let kind = check(&request)?;
     let answer = media::response(accept.as_deref())?;
     if let Access::Needs(action) = calls::access(kind)
