@@ -32,6 +32,11 @@ pub const SCHEDULER_EVENTS_MAX: usize = 524_288;
 
 /// Events that wait for one operator's stream.
 pub const WATCH_EVENTS_MAX: usize = 65_536;
+/// Records of one transaction, at most; well below the store's own limit.
+const TXN_WRITES_MAX: usize = 4_096;
+/// Bytes of one transaction's records, about; the store's own limit is twice that.
+const TXN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Operators' streams at a time; the oldest is closed for one more.
 pub const WATCHES_MAX: usize = 1_000;
 
@@ -384,6 +389,28 @@ fn encode(write: &Write) -> Result<store::Write, ServiceError> {
     Ok(store::Write::Put { key: at(&key)?, value })
 }
 
+/// Several transactions where one would be too large: each record stands for itself.
+fn transactions(writes: &[Write], term: Term) -> Result<Vec<Txn>, ServiceError> {
+    let mut done = Vec::new();
+    let mut txn = Txn::new().in_term(term);
+    let mut bytes = 0;
+    for write in writes {
+        let write = encode(write)?;
+        let size = match &write {
+            store::Write::Put { key, value } => key.as_str().len() + value.len(),
+            _ => 0,
+        };
+        if txn.writes.len() >= TXN_WRITES_MAX || (bytes + size > TXN_BYTES_MAX && !txn.writes.is_empty()) {
+            done.push(std::mem::replace(&mut txn, Txn::new().in_term(term)));
+            bytes = 0;
+        }
+        bytes += size;
+        txn.writes.push(write);
+    }
+    done.push(txn);
+    Ok(done)
+}
+
 impl World<Master> for MasterWorld {
     type Error = ServiceError;
 
@@ -391,11 +418,13 @@ impl World<Master> for MasterWorld {
         &mut self,
         writes: Vec<Write>,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send + 'static {
-        let encoded: Result<Vec<store::Write>, ServiceError> = writes.iter().map(encode).collect();
-        let (store, term) = (self.store.clone(), self.term);
+        let transactions = transactions(&writes, self.term);
+        let store = self.store.clone();
         async move {
-            let txn = Txn { checks: Vec::new(), writes: encoded?, term: Some(term) };
-            store.commit(txn).await.map(|_| ()).map_err(ServiceError::Commit)
+            for txn in transactions? {
+                store.commit(txn).await.map_err(ServiceError::Commit)?;
+            }
+            Ok(())
         }
     }
 

@@ -108,6 +108,11 @@ fn oa_19_quota_configs_are_all_or_nothing() {
         "Invalid QuotaConfig: 'QuotaConfig.guarantees' cpus:3 is not contained within the 'QuotaConfig.limits' \
          cpus:2"
     );
+    let twice = update(false, vec![quota("dev", 1, None), quota("dev", 1, None)]);
+    assert_eq!(
+        refused(&cluster.ask(twice)),
+        "Invalid QuotaConfig: 'dev' is named twice; name each role once"
+    );
     let over = update(false, vec![quota("dev", 3, None), quota("ops", 2, None)]);
     assert_eq!(
         refused(&cluster.ask(over)),
@@ -149,6 +154,11 @@ fn oa_20_weights() {
     );
     assert_eq!(cluster.ask(weights(2_500)), OperatorReply::Done);
     assert_eq!(cluster.view().weights.get(&role("dev")), Some(&Weight(2_500)));
+    // One record, however often the role is named: the last weight counts.
+    let often =
+        OperatorCall::UpdateWeights((1..=20_000).map(|weight| (role("dev"), Weight(weight))).collect());
+    assert_eq!(cluster.ask(often), OperatorReply::Done);
+    assert_eq!(cluster.view().weights.get(&role("dev")), Some(&Weight(20_000)));
 }
 
 #[test]

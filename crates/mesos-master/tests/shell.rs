@@ -242,3 +242,32 @@ async fn a_watcher_gets_the_state_and_what_happens_after_it() {
     running.abort();
     store.shutdown().await;
 }
+
+/// More than one transaction of the store may hold, in one turn of the brain.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_records_at_once_end_no_term() {
+    const AGENTS: usize = 120;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let (service, handle) = term(&store, "M1").await;
+    // Before the term runs, so that all are taken in one turn.
+    let mut inputs = Vec::new();
+    for number in 0..AGENTS {
+        let input = handle.agent(Box::new(Recorder(Arc::default())));
+        let AgentToMaster::Register(mut register) = agent() else { panic!() };
+        register.info.hostname = format!("agent{number}");
+        register.info.ip = format!("127.0.1.{number}");
+        let text = "x".repeat(100_000);
+        register.info.attributes =
+            vec![model::Attribute { name: "note".to_owned(), value: model::AttributeValue::Text(text) }];
+        assert!(input.message(AgentToMaster::Register(register)).await);
+        inputs.push(input);
+    }
+    let running = tokio::spawn(service.run());
+    wait_until("all registrations", || handle.view().agents.len() == AGENTS).await;
+    assert!(!running.is_finished());
+    running.abort();
+    let (_service, handle) = term(&store, "M2").await;
+    assert_eq!(handle.view().recovered_agents.len(), AGENTS);
+    store.shutdown().await;
+}

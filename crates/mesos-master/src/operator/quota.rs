@@ -1,5 +1,6 @@
 //! Quotas of roles: the least they shall be able to get, the most they may hold.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -97,8 +98,14 @@ fn amounts_problem(config: &QuotaConfig) -> Option<String> {
 
 impl Master {
     pub(super) fn update_quota(&mut self, force: bool, configs: Vec<QuotaConfig>, out: &mut Out) -> Outcome {
+        let mut named = BTreeSet::new();
         for config in &configs {
             let role = &config.role;
+            if !named.insert(role) {
+                return Err(invalid(format!(
+                    "Invalid QuotaConfig: '{role}' is named twice; name each role once"
+                )));
+            }
             if !self.is_known_role(role) {
                 return Err(invalid(format!("Invalid QuotaConfig: '{role}' is not on the roles whitelist")));
             }

@@ -1,5 +1,6 @@
 //! Weights of roles.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::operator_api::OperatorReply;
@@ -41,6 +42,8 @@ impl Master {
         let in_use = weights.iter().any(|(role, weight)| {
             self.weights.get(role).copied().unwrap_or(Weight::DEFAULT) != *weight && subscribed(role)
         });
+        // Of several weights of one role the last counts.
+        let weights: BTreeMap<Role, Weight> = weights.into_iter().collect();
         for (role, weight) in weights {
             Arc::make_mut(&mut self.weights).insert(role.clone(), weight);
             out.write(Write::Put(Record::Weight(WeightRecord { role: role.clone(), weight })));
