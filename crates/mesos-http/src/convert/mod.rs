@@ -5,7 +5,7 @@
 //! out here, and kept in the `raw` of tasks and executors. What is wrong in form
 //! comes back as [`Invalid`], or as the `flaw` of the task or operation that it
 //! is in, so that one bad task does not stop its neighbours.
-//! Start reading at [`resources`] and [`task`].
+//! Start reading at [`mod@resources`] and [`mod@task`].
 
 mod agent;
 mod cluster;
