@@ -251,6 +251,12 @@ impl Master {
                 out.effect(Effect::ToAgent { conn, message });
                 continue;
             }
+            if self.is_superseded(id, &record) {
+                let (framework_id, task_id) = key;
+                let message = MasterToAgent::KillTask { framework_id, task_id, kill_policy: None };
+                out.effect(Effect::ToAgent { conn, message });
+                continue;
+            }
             named.insert(key);
             self.merge_task(now, id, record, out);
         }
@@ -281,6 +287,21 @@ impl Master {
         }
         if !missing.is_empty() {
             out.effect(Effect::ToAgent { conn, message: MasterToAgent::Reconcile { tasks: missing } });
+        }
+    }
+
+    /// Whether a returning task has no place any more: its framework runs another under
+    /// this id, or was told that it is lost because it does not checkpoint.
+    fn is_superseded(&self, id: &AgentId, record: &TaskRecord) -> bool {
+        let Some(framework) = self.frameworks.get(&record.framework_id) else { return false };
+        match framework.tasks.get(&record.info.id) {
+            Some(place) => place != id,
+            None => {
+                !framework.info.checkpoint
+                    && !record.state.is_terminal()
+                    && !framework.unreachable.contains_key(&record.info.id)
+                    && framework.completed.iter().any(|task| task.info.id == record.info.id)
+            }
         }
     }
 

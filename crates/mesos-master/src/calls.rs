@@ -7,6 +7,10 @@ use model::scheduler_api::SchedulerCall;
 use model::{AgentId, FrameworkId, KillPolicy, TaskId, Time, UpdateId};
 
 use crate::brain::{ConnId, Effect, Master, Out};
+use crate::validation::id_problem;
+
+/// Largest message between a scheduler and its executors, in bytes; larger ones are dropped.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Master {
     pub(crate) fn scheduler_call(&mut self, now: Time, conn: ConnId, call: SchedulerCall, out: &mut Out) {
@@ -59,6 +63,18 @@ impl Master {
             }
             SchedulerCall::DeclineInverseOffers { offer_ids, refuse_ms } => {
                 self.answer_inverse_offers(now, &id, &offer_ids, false, refuse_ms);
+            }
+            // Ids that no executor or task can have must not reach an agent, which would
+            // take the message for a broken one.
+            SchedulerCall::ShutdownExecutor { executor_id, .. }
+                if id_problem(executor_id.as_str()).is_some() =>
+            {
+                self.counters.calls_invalid += 1;
+            }
+            SchedulerCall::Message { executor_id, data, .. }
+                if id_problem(executor_id.as_str()).is_some() || data.len() > MESSAGE_BYTES_MAX =>
+            {
+                self.counters.calls_invalid += 1;
             }
             SchedulerCall::ShutdownExecutor { agent_id, executor_id } => {
                 let message = MasterToAgent::ShutdownExecutor { framework_id: id, executor_id };
@@ -114,7 +130,8 @@ impl Master {
         uuid: UpdateId,
         out: &mut Out,
     ) {
-        let Some(conn) = self.agents.get(agent_id).and_then(|agent| agent.conn()) else {
+        let conn = self.agents.get(agent_id).and_then(|agent| agent.conn());
+        let Some(conn) = conn.filter(|_| id_problem(task_id.as_str()).is_none()) else {
             self.counters.acknowledgements_invalid += 1;
             return;
         };

@@ -40,6 +40,14 @@ impl Master {
                 self.check_totals(agent)?;
             }
         }
+        for agent in self.agents.values() {
+            for (framework_id, task_id) in agent.tasks.keys() {
+                let Some(framework) = self.frameworks.get(framework_id) else { continue };
+                if framework.tasks.get(task_id) != Some(&agent.id) {
+                    return Err(format!("task {task_id} on {} is not its framework's there", agent.id));
+                }
+            }
+        }
         for framework in self.frameworks.values() {
             for (task_id, agent_id) in &framework.tasks {
                 let key = (framework.id.clone(), task_id.clone());

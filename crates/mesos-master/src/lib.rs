@@ -13,7 +13,7 @@ mod accept;
 mod agents;
 pub mod allocator;
 pub mod brain;
-mod calls;
+pub mod calls;
 pub mod config;
 pub mod counters;
 mod events;

@@ -69,6 +69,11 @@ impl Master {
         };
         if framework.tasks.get(&key.1).is_some_and(|place| *place != id) {
             self.counters.status_updates_invalid += 1;
+            // The framework has a task of this id elsewhere: this one was ended and ends unheard.
+            if let Some(uuid) = update.status.uuid {
+                let message = MasterToAgent::Acknowledge { framework_id: key.0, task_id: key.1, uuid };
+                out.effect(Effect::ToAgent { conn, message });
+            }
             return;
         }
         self.counters.status_updates_valid += 1;
@@ -128,7 +133,9 @@ impl Master {
         }
         let limit = self.config.limits.completed_tasks_max;
         if let Some(framework) = self.frameworks.get_mut(&key.0) {
-            framework.tasks.remove(&key.1);
+            if framework.tasks.get(&key.1) == Some(id) {
+                framework.tasks.remove(&key.1);
+            }
             framework.completed.push_back(task);
             while framework.completed.len() > limit {
                 framework.completed.pop_front();

@@ -697,3 +697,73 @@ fn ks_37_oa_28_a_draining_machine_in_offers_and_inverse_offers() {
     assert_eq!((shown, answers.len()), (&machine("a1"), 1));
     assert_eq!(answers[0].accepted, Some(true));
 }
+
+#[test]
+fn a_task_that_was_told_lost_ends_when_its_agent_returns() {
+    let mut cluster = Cluster::new();
+    cluster.agent("a1", "cpus:4;mem:1024");
+    cluster.subscribe("volatile", "*");
+    cluster.launch("volatile", "a1", "t1", "cpus:1;mem:100");
+    cluster.close_agent("a1");
+    cluster.return_with("a1", "cpus:4;mem:1024", &["volatile/t1"], None);
+    let killed = |message: &MasterToAgent| matches!(message, MasterToAgent::KillTask { task_id, .. } if task_id.as_str() == "t1");
+    assert!(cluster.told("a1").iter().any(killed), "{:?}", cluster.told("a1"));
+    let heard = cluster.heard_by("volatile");
+    assert!(!heard.iter().any(|line| line.contains("TASK_RUNNING REASON_AGENT_REREGISTERED")), "{heard:?}");
+    assert_eq!(cluster.view().frameworks[0].tasks.len(), 0);
+}
+
+#[test]
+fn an_id_that_lives_elsewhere_meanwhile_ends_on_the_agent_that_returns() {
+    let mut cluster = Cluster::new();
+    cluster.agent("a1", "cpus:4;mem:1024");
+    cluster.agent("a2", "cpus:4;mem:1024");
+    cluster.subscribe("volatile", "*");
+    cluster.launch("volatile", "a1", "t1", "cpus:1;mem:100");
+    cluster.close_agent("a1");
+    cluster.launch("volatile", "a2", "t1", "cpus:1;mem:100");
+    cluster.return_with("a1", "cpus:4;mem:1024", &["volatile/t1"], None);
+    let killed = |message: &MasterToAgent| matches!(message, MasterToAgent::KillTask { .. });
+    assert!(cluster.told("a1").iter().any(killed), "{:?}", cluster.told("a1"));
+    assert!(!cluster.told("a2").iter().any(killed));
+    // The end of the old one goes unheard and unrepeated; the new one is the framework's.
+    cluster.heard.clear();
+    cluster.end_task("volatile", "a1", "t1");
+    assert!(cluster.heard_by("volatile").is_empty(), "{:?}", cluster.heard);
+    let acknowledged = |message: &MasterToAgent| matches!(message, MasterToAgent::Acknowledge { .. });
+    assert!(cluster.told("a1").iter().any(acknowledged));
+    assert_eq!(cluster.view().frameworks[0].tasks.len(), 1);
+}
+
+#[test]
+fn ids_that_nothing_can_have_reach_no_agent() {
+    let mut cluster = Cluster::new();
+    let agent_id = cluster.agent("a1", "cpus:4;mem:1024");
+    cluster.subscribe("aware", "*");
+    let before = cluster.told("a1").len();
+    for id in ["", "a/b", ".."] {
+        let (agent_id, executor_id) = (agent_id.clone(), model::ExecutorId::new(id));
+        cluster.call(
+            "aware",
+            SchedulerCall::ShutdownExecutor { agent_id: agent_id.clone(), executor_id: executor_id.clone() },
+        );
+        cluster.call(
+            "aware",
+            SchedulerCall::Message {
+                agent_id: agent_id.clone(),
+                executor_id,
+                data: model::Opaque::new(b"x"),
+            },
+        );
+        let uuid = model::UpdateId(1);
+        cluster.call("aware", SchedulerCall::Acknowledge { agent_id, task_id: id.into(), uuid });
+    }
+    let large = model::Opaque::from(vec![0; mesos_master::calls::MESSAGE_BYTES_MAX + 1]);
+    cluster.call(
+        "aware",
+        SchedulerCall::Message { agent_id: agent_id.clone(), executor_id: "e".into(), data: large },
+    );
+    assert_eq!(cluster.told("a1").len(), before);
+    cluster.call("aware", SchedulerCall::ShutdownExecutor { agent_id, executor_id: "e".into() });
+    assert_eq!(cluster.told("a1").len(), before + 1);
+}

@@ -44,6 +44,12 @@ pub struct ExecutorInfo {
 }
 
 impl ExecutorInfo {
+    /// The same but for how a client happened to write it down.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let bare = |info: &Self| Self { raw: None, ..info.clone() };
+        bare(self) == bare(other)
+    }
+
     pub fn is_default(&self) -> bool {
         self.kind == Some(ExecutorKind::Default)
     }

@@ -201,7 +201,7 @@ impl Master {
 
     fn compatibility_problem(&self, deal: &Deal, executor: &ExecutorInfo) -> Option<String> {
         let running = self.running_executor(deal, executor)?;
-        (running.info != *executor).then(|| {
+        (!running.info.is_like(executor)).then(|| {
             format!(
                 "ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID. Executor '{}' runs on agent {} with resources {} and other fields that the task must repeat as they are; it names resources {}",
                 executor.id, deal.agent_id, running.info.resources, executor.resources
@@ -229,7 +229,7 @@ impl Master {
             if !seen.insert(&task.info.id) {
                 return Some(invalid(format!("Task has duplicate ID: {}", task.info.id)));
             }
-            if task.info.executor.as_ref().is_some_and(|own| **own != *executor) {
+            if task.info.executor.as_ref().is_some_and(|own| !own.is_like(executor)) {
                 return Some(invalid(
                     "The `ExecutorInfo` of task is different from the `ExecutorInfo` of task group"
                         .to_owned(),

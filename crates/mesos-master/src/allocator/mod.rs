@@ -23,7 +23,6 @@ mod explain;
 mod facts;
 mod inverse;
 mod order;
-mod plain;
 mod rows;
 mod slab;
 mod tree;
@@ -38,7 +37,6 @@ pub use facts::{
     AgentFacts, FILTER_MAX_MS, FILTERS_PER_CLIENT_MAX, FrameworkFacts, Grant, InverseGrant, Options,
     RECOVERY_AGENTS_PERCENT, RECOVERY_WAIT_MS, Sorter,
 };
-pub use plain::{Candidate, Client, Minimum, allocate, dominant_share};
 
 use amounts::{Excluded, Quants};
 use rows::{Agent, Caps, Filter, Framework};
