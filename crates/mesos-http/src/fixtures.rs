@@ -123,6 +123,8 @@ pub(crate) fn task_info(id: &str, agent: usize) -> TaskInfo {
         labels: BTreeMap::from([("owner".into(), "me".into())]),
         executor: None,
         max_completion_ms: None,
+        health_check: None,
+        check: None,
         raw: None,
     }
 }

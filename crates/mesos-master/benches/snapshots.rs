@@ -60,6 +60,8 @@ fn task(agent: u64, number: u64, framework_id: &FrameworkId) -> TaskRecord {
         labels: BTreeMap::new(),
         executor: None,
         max_completion_ms: None,
+        health_check: None,
+        check: None,
         raw: None,
     };
     let status =

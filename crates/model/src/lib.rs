@@ -47,7 +47,7 @@ pub use resources::{
 };
 pub use rng::Rng;
 pub use task::{
-    CheckStatus, CommandInfo, ContainerInfo, ContainerStatus, DiscoveryInfo, KillPolicy, Reason, Source,
-    StatusUpdate, TaskInfo, TaskState, TaskStatus,
+    Check, CheckStatus, CommandInfo, ContainerInfo, ContainerStatus, DiscoveryInfo, HealthCheck, KillPolicy,
+    Probe, Reason, Source, StatusUpdate, TaskInfo, TaskState, TaskStatus,
 };
 pub use time::Time;

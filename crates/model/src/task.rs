@@ -153,6 +153,12 @@ pub struct TaskInfo {
     /// From its launch to its end by force, in milliseconds.
     #[serde(default)]
     pub max_completion_ms: Option<u64>,
+    /// Whether it is well; ended by its built-in executor when it is not.
+    #[serde(default)]
+    pub health_check: Option<Box<HealthCheck>>,
+    /// Something to know about it.
+    #[serde(default)]
+    pub check: Option<Box<Check>>,
     /// The v1 message as it came, resources left out of account: those above hold.
     /// None: made in this house, and printed from the fields above.
     #[serde(default)]
@@ -160,7 +166,7 @@ pub struct TaskInfo {
 }
 
 /// The program of a task.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandInfo {
     /// True: `value` is a line for `/bin/sh -c`; false: a program.
     pub shell: bool,
@@ -180,6 +186,35 @@ pub struct ContainerInfo {
     pub image: Option<String>,
     #[serde(default)]
     pub force_pull: bool,
+}
+
+/// A look at a task, again and again while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub probe: Probe,
+    /// Before the first.
+    pub delay_ms: u64,
+    /// From the end of one to the next.
+    pub interval_ms: u64,
+    /// Zero: as long as it takes.
+    pub timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    pub check: Check,
+    /// So many end the task.
+    pub consecutive_failures: u32,
+    /// Failures within this time of the start count only after a success.
+    pub grace_ms: u64,
+}
+
+/// What to look at, from inside the task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    Command(CommandInfo),
+    Http { tls: bool, ipv6: bool, port: u16, path: String },
+    Tcp { ipv6: bool, port: u16 },
 }
 
 /// How long a task may take to end after SIGTERM, in milliseconds.

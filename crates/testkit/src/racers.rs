@@ -332,6 +332,8 @@ impl World {
             discovery: None,
             labels: BTreeMap::new(),
             max_completion_ms: None,
+            health_check: None,
+            check: None,
             raw: None,
         })
     }

@@ -3,8 +3,8 @@
 use model::scheduler_api::TaskRecord;
 use model::task::DiscoveryPort;
 use model::{
-    CheckStatus, CommandInfo, ContainerInfo, ContainerStatus, DiscoveryInfo, FrameworkId, KillPolicy, Opaque,
-    StatusUpdate, TaskId, TaskInfo, TaskStatus,
+    Check, CheckStatus, CommandInfo, ContainerInfo, ContainerStatus, DiscoveryInfo, FrameworkId, HealthCheck,
+    KillPolicy, Opaque, Probe, StatusUpdate, TaskId, TaskInfo, TaskStatus,
 };
 
 use super::info::executor_info;
@@ -44,7 +44,37 @@ pub(super) fn task_info(info: wire::TaskInfo) -> Result<TaskInfo, DecodeError> {
         discovery: optional("discovery", info.discovery, discovery_info)?,
         labels: info.labels,
         max_completion_ms: info.max_completion_ms,
+        health_check: optional("health_check", info.health_check, |check| {
+            Ok(Box::new(health_check(*check)?))
+        })?,
+        check: optional("check", info.check, |wanted| Ok(Box::new(check(*wanted)?)))?,
         raw: info.raw.map(Opaque::from),
+    })
+}
+
+fn health_check(health: wire::HealthCheck) -> Result<HealthCheck, DecodeError> {
+    Ok(HealthCheck {
+        check: present("check", health.check, check)?,
+        consecutive_failures: health.consecutive_failures,
+        grace_ms: health.grace_ms,
+    })
+}
+
+fn check(check: wire::Check) -> Result<Check, DecodeError> {
+    use wire::probe::{Http, Kind, Tcp};
+    let probe = match check.probe {
+        Some(Kind::Command(command)) => Probe::Command(command_info(command)),
+        Some(Kind::Http(Http { tls, ipv6, port: number, path })) => {
+            Probe::Http { tls, ipv6, port: port("port", number)?, path }
+        }
+        Some(Kind::Tcp(Tcp { ipv6, port: number })) => Probe::Tcp { ipv6, port: port("port", number)? },
+        None => return Err(DecodeError::unknown("probe", "no case")),
+    };
+    Ok(Check {
+        probe,
+        delay_ms: check.delay_ms,
+        interval_ms: check.interval_ms,
+        timeout_ms: check.timeout_ms,
     })
 }
 

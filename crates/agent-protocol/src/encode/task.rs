@@ -2,8 +2,8 @@
 
 use model::scheduler_api::TaskRecord;
 use model::{
-    CheckStatus, CommandInfo, ContainerInfo, ContainerStatus, DiscoveryInfo, KillPolicy, StatusUpdate,
-    TaskInfo, TaskStatus, Time,
+    Check, CheckStatus, CommandInfo, ContainerInfo, ContainerStatus, DiscoveryInfo, HealthCheck, KillPolicy,
+    Probe, StatusUpdate, TaskInfo, TaskStatus, Time,
 };
 
 use super::info::executor_info;
@@ -36,7 +36,32 @@ pub(super) fn task_info(info: TaskInfo) -> wire::TaskInfo {
         labels: info.labels,
         executor: info.executor.map(|executor| Box::new(executor_info(*executor))),
         max_completion_ms: info.max_completion_ms,
+        health_check: info.health_check.map(|check| Box::new(health_check(*check))),
+        check: info.check.map(|wanted| Box::new(check(*wanted))),
         raw: info.raw.map(bytes),
+    }
+}
+
+fn health_check(health: HealthCheck) -> wire::HealthCheck {
+    wire::HealthCheck {
+        check: Some(check(health.check)),
+        consecutive_failures: health.consecutive_failures,
+        grace_ms: health.grace_ms,
+    }
+}
+
+fn check(check: Check) -> wire::Check {
+    use wire::probe::{Http, Kind, Tcp};
+    let probe = match check.probe {
+        Probe::Command(command) => Kind::Command(command_info(command)),
+        Probe::Http { tls, ipv6, port, path } => Kind::Http(Http { tls, ipv6, port: u32::from(port), path }),
+        Probe::Tcp { ipv6, port } => Kind::Tcp(Tcp { ipv6, port: u32::from(port) }),
+    };
+    wire::Check {
+        probe: Some(probe),
+        delay_ms: check.delay_ms,
+        interval_ms: check.interval_ms,
+        timeout_ms: check.timeout_ms,
     }
 }
 

@@ -8,11 +8,11 @@ use model::agent_api::{AgentToMaster, MasterToAgent, Registration};
 use model::scheduler_api::TaskRecord;
 use model::task::DiscoveryPort;
 use model::{
-    AgentCapability, AgentInfo, Attribute, AttributeValue, Capability, CheckStatus, CommandInfo,
+    AgentCapability, AgentInfo, Attribute, AttributeValue, Capability, Check, CheckStatus, CommandInfo,
     ContainerInfo, ContainerStatus, DiscoveryInfo, DiskInfo, DiskKind, DiskSource, DiskVolume, DrainConfig,
-    ExecutorInfo, ExecutorKind, ExecutorRecord, FaultDomain, FrameworkInfo, KillPolicy, Opaque,
-    OperationRecord, OperationState, OperationStatus, Persistence, Principal, Quantity, Ranges, Reason,
-    Reservation, Resource, ResourceName, ResourceOperation, ResourceValue, Resources, Role, Source,
+    ExecutorInfo, ExecutorKind, ExecutorRecord, FaultDomain, FrameworkInfo, HealthCheck, KillPolicy, Opaque,
+    OperationRecord, OperationState, OperationStatus, Persistence, Principal, Probe, Quantity, Ranges,
+    Reason, Reservation, Resource, ResourceName, ResourceOperation, ResourceValue, Resources, Role, Source,
     StatusUpdate, TaskInfo, TaskState, TaskStatus, Time, UpdateId,
 };
 use proptest::collection::{btree_map, vec};
@@ -230,7 +230,7 @@ fn executor_record() -> BoxedStrategy<ExecutorRecord> {
 
 fn task_info() -> BoxedStrategy<TaskInfo> {
     let first = (name(), text(), name(), resources(), command());
-    let last = (labels(), of(executor()), of(any::<u64>()), of(opaque()));
+    let last = (labels(), of(executor()), of(any::<u64>()), of(opaque()), of(health()), of(look()));
     (first, of(container()), of(policy()), of(discovery()), last)
         .prop_map(
             |(
@@ -238,7 +238,7 @@ fn task_info() -> BoxedStrategy<TaskInfo> {
                 container,
                 kill_policy,
                 discovery,
-                (labels, executor, max_completion_ms, raw),
+                (labels, executor, max_completion_ms, raw, health_check, check),
             )| TaskInfo {
                 id,
                 name,
@@ -251,10 +251,38 @@ fn task_info() -> BoxedStrategy<TaskInfo> {
                 labels,
                 executor: executor.map(Box::new),
                 max_completion_ms,
+                health_check: health_check.map(Box::new),
+                check: check.map(Box::new),
                 raw,
             },
         )
         .boxed()
+}
+
+fn probe() -> impl Strategy<Value = Probe> {
+    let http = (any::<bool>(), any::<bool>(), any::<u16>(), text());
+    prop_oneof![
+        command().prop_map(Probe::Command),
+        http.prop_map(|(tls, ipv6, port, path)| Probe::Http { tls, ipv6, port, path }),
+        (any::<bool>(), any::<u16>()).prop_map(|(ipv6, port)| Probe::Tcp { ipv6, port }),
+    ]
+}
+
+fn look() -> impl Strategy<Value = Check> {
+    (probe(), any::<[u64; 3]>()).prop_map(|(probe, [delay_ms, interval_ms, timeout_ms])| Check {
+        probe,
+        delay_ms,
+        interval_ms,
+        timeout_ms,
+    })
+}
+
+fn health() -> impl Strategy<Value = HealthCheck> {
+    (look(), any::<u32>(), any::<u64>()).prop_map(|(check, consecutive_failures, grace_ms)| HealthCheck {
+        check,
+        consecutive_failures,
+        grace_ms,
+    })
 }
 
 fn state() -> impl Strategy<Value = TaskState> {

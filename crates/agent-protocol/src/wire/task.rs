@@ -43,8 +43,69 @@ pub struct TaskInfo {
     pub executor: Option<Box<ExecutorInfo>>,
     #[prost(uint64, optional, tag = "26")]
     pub max_completion_ms: Option<u64>,
+    #[prost(message, optional, boxed, tag = "27")]
+    pub health_check: Option<Box<HealthCheck>>,
+    #[prost(message, optional, boxed, tag = "28")]
+    pub check: Option<Box<Check>>,
     #[prost(bytes = "vec", optional, tag = "30")]
     pub raw: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HealthCheck {
+    #[prost(message, optional, tag = "1")]
+    pub check: Option<Check>,
+    #[prost(uint32, tag = "2")]
+    pub consecutive_failures: u32,
+    #[prost(uint64, tag = "3")]
+    pub grace_ms: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Check {
+    #[prost(oneof = "probe::Kind", tags = "1, 2, 3")]
+    pub probe: Option<probe::Kind>,
+    #[prost(uint64, tag = "10")]
+    pub delay_ms: u64,
+    #[prost(uint64, tag = "11")]
+    pub interval_ms: u64,
+    /// Zero: none.
+    #[prost(uint64, tag = "12")]
+    pub timeout_ms: u64,
+}
+
+pub mod probe {
+    use super::CommandInfo;
+
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "1")]
+        Command(CommandInfo),
+        #[prost(message, tag = "2")]
+        Http(Http),
+        #[prost(message, tag = "3")]
+        Tcp(Tcp),
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Http {
+        #[prost(bool, tag = "1")]
+        pub tls: bool,
+        #[prost(bool, tag = "2")]
+        pub ipv6: bool,
+        #[prost(uint32, tag = "3")]
+        pub port: u32,
+        #[prost(string, tag = "4")]
+        pub path: String,
+    }
+
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub struct Tcp {
+        #[prost(bool, tag = "1")]
+        pub ipv6: bool,
+        #[prost(uint32, tag = "2")]
+        pub port: u32,
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

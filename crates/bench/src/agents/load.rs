@@ -188,6 +188,8 @@ pub fn plain_task(id: &str, agent_id: model::AgentId, port: u64) -> TaskInfo {
         discovery: None,
         labels: Default::default(),
         max_completion_ms: None,
+        health_check: None,
+        check: None,
         raw: None,
     }
 }

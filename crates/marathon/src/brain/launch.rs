@@ -130,6 +130,8 @@ impl Marathon {
             labels: definition.labels.clone(),
             executor: None,
             max_completion_ms: None,
+            health_check: None,
+            check: None,
             raw: None,
         };
         (instance, task)

@@ -36,6 +36,7 @@ pub struct Bench {
     pub operations: Vec<(UpdateId, model::OperationStatus)>,
     pub volumes: Vec<mesos_agent::VolumeWork>,
     pub events: Vec<ExecutorEvent>,
+    pub looks: Vec<mesos_agent::Look>,
     life: u64,
 }
 
@@ -96,6 +97,8 @@ pub fn task(id: &str) -> TaskInfo {
         discovery: None,
         labels: BTreeMap::new(),
         max_completion_ms: None,
+        health_check: None,
+        check: None,
         raw: None,
     }
 }
@@ -162,6 +165,7 @@ impl Bench {
             operations: Vec::new(),
             volumes: Vec::new(),
             events: Vec::new(),
+            looks: Vec::new(),
             life: 1,
         }
     }
@@ -340,6 +344,11 @@ impl Bench {
             Effect::Volume(work) => {
                 let line = format!("volume {:?} {}", work.what, work.path);
                 self.volumes.push(work);
+                line
+            }
+            Effect::Look(look) => {
+                let line = format!("look {} {} {}", look.number, self.name(&look.container), look.timeout_ms);
+                self.looks.push(*look);
                 line
             }
             Effect::VolumeSettled { .. } => "volume settled".to_owned(),

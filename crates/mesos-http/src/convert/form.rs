@@ -134,7 +134,7 @@ fn limits(task: &v1::TaskInfo, held: &Resources) -> Checked {
 // ---- checks
 
 /// The type of a health check, said or clear from what is set.
-fn health_check_kind(check: &v1::HealthCheck) -> Option<health_check::Type> {
+pub(crate) fn health_check_kind(check: &v1::HealthCheck) -> Option<health_check::Type> {
     let said = check.r#type.and_then(|kind| health_check::Type::try_from(kind).ok());
     said.filter(|kind| *kind != health_check::Type::Unknown).or_else(|| inferred_health_check(check))
 }

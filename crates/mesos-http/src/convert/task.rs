@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use mesos_proto::v1::{container_info, discovery_info, environment, executor_info, image};
+use mesos_proto::v1::{check_info, container_info, discovery_info, environment, executor_info, image};
 use mesos_proto::{ApiMessage, raw, v1};
 use model::task::{DiscoveryPort, TaskStatus};
 use model::{
-    AgentId, CommandInfo, ContainerInfo, DiscoveryInfo, ExecutorId, ExecutorInfo, ExecutorKind, FrameworkId,
-    Opaque, Role, TaskId, TaskInfo, TaskLaunch, TaskState,
+    AgentId, Check, CommandInfo, ContainerInfo, DiscoveryInfo, ExecutorId, ExecutorInfo, ExecutorKind,
+    FrameworkId, HealthCheck, Opaque, Probe, Role, TaskId, TaskInfo, TaskLaunch, TaskState,
 };
 
 use super::{
@@ -24,6 +24,8 @@ const TASK_HEALTH_CHECK: u32 = 8;
 const EXECUTOR_RESOURCES: u32 = 5;
 const EXECUTOR_FRAMEWORK: u32 = 8;
 const HEALTH_CHECK_TYPE: u8 = 8;
+/// Longest time in a check: ten years.
+const CHECK_MAX_MS: f64 = 315_360_000_000.0;
 
 /// Reads a task to launch; `bytes` is the message as it came, in protobuf.
 pub(crate) fn task(wire: &v1::TaskInfo, bytes: &[u8]) -> TaskLaunch {
@@ -49,9 +51,73 @@ pub(crate) fn task(wire: &v1::TaskInfo, bytes: &[u8]) -> TaskLaunch {
         discovery: wire.discovery.as_ref().map(discovery),
         labels: label_map(wire.labels.as_ref()),
         max_completion_ms: wire.max_completion_time.as_ref().and_then(millis),
+        health_check: wire.health_check.as_deref().and_then(health_check).map(Box::new),
+        check: wire.check.as_deref().and_then(check).map(Box::new),
         raw: Some(Opaque::new(&kept)),
     };
     TaskLaunch { info, allocation: allocation_role(&wire.resources), flaw }
+}
+
+/// What cannot be a check is a flaw of the task, and left out here.
+fn health_check(wire: &v1::HealthCheck) -> Option<HealthCheck> {
+    let kind = form::health_check_kind(wire)?;
+    let ipv6 = |protocol: Option<i32>| protocol == Some(v1::network_info::Protocol::IPv6 as i32);
+    let probe = match kind {
+        v1::health_check::Type::Command => Probe::Command(command(wire.command.as_ref()?)),
+        v1::health_check::Type::Http => {
+            let http = wire.http.as_ref()?;
+            Probe::Http {
+                tls: http.scheme.as_deref() == Some("https"),
+                ipv6: ipv6(http.protocol),
+                port: u16::try_from(http.port).ok()?,
+                path: path(http.path.as_deref()),
+            }
+        }
+        v1::health_check::Type::Tcp => {
+            let tcp = wire.tcp.as_ref()?;
+            Probe::Tcp { ipv6: ipv6(tcp.protocol), port: u16::try_from(tcp.port).ok()? }
+        }
+        v1::health_check::Type::Unknown => return None,
+    };
+    Some(HealthCheck {
+        check: timed(probe, wire.delay_seconds, wire.interval_seconds, wire.timeout_seconds),
+        consecutive_failures: wire.consecutive_failures.unwrap_or(3),
+        grace_ms: seconds(wire.grace_period_seconds, 10.0),
+    })
+}
+
+fn check(wire: &v1::CheckInfo) -> Option<Check> {
+    let probe = match wire.r#type.and_then(|kind| check_info::Type::try_from(kind).ok())? {
+        check_info::Type::Command => Probe::Command(command(&wire.command.as_ref()?.command)),
+        check_info::Type::Http => {
+            let http = wire.http.as_ref()?;
+            let port = u16::try_from(http.port).ok()?;
+            Probe::Http { tls: false, ipv6: false, port, path: path(http.path.as_deref()) }
+        }
+        check_info::Type::Tcp => {
+            Probe::Tcp { ipv6: false, port: u16::try_from(wire.tcp.as_ref()?.port).ok()? }
+        }
+        check_info::Type::Unknown => return None,
+    };
+    Some(timed(probe, wire.delay_seconds, wire.interval_seconds, wire.timeout_seconds))
+}
+
+fn path(given: Option<&str>) -> String {
+    given.filter(|path| !path.is_empty()).unwrap_or("/").to_owned()
+}
+
+fn timed(probe: Probe, delay: Option<f64>, interval: Option<f64>, timeout: Option<f64>) -> Check {
+    Check {
+        probe,
+        delay_ms: seconds(delay, 15.0),
+        interval_ms: seconds(interval, 10.0),
+        timeout_ms: seconds(timeout, 20.0),
+    }
+}
+
+/// In milliseconds; what is no time is none, what is too long is cut.
+fn seconds(given: Option<f64>, default: f64) -> u64 {
+    (given.unwrap_or(default) * 1e3).round().clamp(0.0, CHECK_MAX_MS) as u64
 }
 
 /// Encoded pieces of one message.

@@ -353,6 +353,8 @@ fn task_info(task: &str, agent_id: &AgentId, resources: &str) -> TaskInfo {
         labels: BTreeMap::new(),
         executor: None,
         max_completion_ms: None,
+        health_check: None,
+        check: None,
         raw: None,
     }
 }

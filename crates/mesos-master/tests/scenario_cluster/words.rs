@@ -94,6 +94,8 @@ pub fn task_info(task: &str, agent_id: &AgentId, text: &str) -> TaskInfo {
         labels: BTreeMap::new(),
         executor: None,
         max_completion_ms: None,
+        health_check: None,
+        check: None,
         raw: None,
     }
 }
