@@ -17,6 +17,7 @@ mod streams;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keeper::protocol::{ReplyBody, RequestBody};
 use keeper::record::Identity;
@@ -27,8 +28,9 @@ pub use keeper::spec::WindowSize;
 pub(crate) use streams::Streams;
 pub use streams::{AttachError, Chunk, Input, InputError, Output, Stream};
 
-use crate::api::{Command, ControlError, Exit, LaunchError, LaunchSpec, Launched};
+use crate::api::{Command, ControlError, Exit, ExitStatus, LaunchError, LaunchSpec, Launched};
 use crate::prepare;
+use crate::probe::Probed;
 use crate::runtime::{Inner, Runtime, digest_of};
 use crate::table::{Origin, Phase};
 use sandbox::Place;
@@ -98,6 +100,34 @@ impl Runtime {
             result
         });
         work.await.unwrap_or_else(|error| Err(LaunchError::Keeper(error.to_string())))
+    }
+
+    /// Runs a session to its end without anybody to read it, and forgets it.
+    pub async fn run_nested(&self, spec: NestedSpec, limit: Option<Duration>) -> Probed<ExitStatus> {
+        let id = spec.id.clone();
+        let work = async {
+            if let Err(error) = self.launch_nested(NestedSpec { session: true, ..spec }).await {
+                return Probed::Failed(error.to_string());
+            }
+            if let Ok(mut output) = self.attach_output(&id).await {
+                while output.next().await.is_some() {}
+                // Kept to the end: a session ends with its reader.
+                let _ = self.wait(&id).await;
+            }
+            match self.wait(&id).await {
+                Some(exit) => Probed::Done(exit.status),
+                None => Probed::Failed(format!("container {id} is gone")),
+            }
+        };
+        let probed = Probed::within(limit, work).await;
+        let ended = match self.destroy(&id).await {
+            Ok(()) => self.remove(&id).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(container = %id, %error, "a session left something behind");
+        }
+        probed
     }
 
     /// Starts a container of its own that the agent does not hear of.
