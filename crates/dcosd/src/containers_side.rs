@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use containers::{Command, ContainerEvent, ImageSource, LaunchSpec, Limits, Runtime, Volume};
+use containers::{
+    Command, ContainerEvent, ImageSource, LaunchSpec, Limits, NestedSpec, Probed, Runtime, Volume,
+};
 use mesos_agent::shell::Containers;
 use mesos_agent::state::Nested;
 use mesos_agent::{
-    ContainerExit, ContainerLaunch, ContainerResize, ExitStatus, Input, LaunchCommand, RecoveredContainer,
-    RecoveredState, VolumeMount, VolumeWork,
+    ContainerExit, ContainerLaunch, ContainerResize, ExitStatus, Input, LaunchCommand, Look,
+    RecoveredContainer, RecoveredState, Seen, VolumeMount, VolumeWork,
 };
-use model::{ContainerId, UpdateId};
+use model::{ContainerId, Probe, UpdateId};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::volumes::Volumes;
@@ -119,8 +122,64 @@ impl Containers for ContainersSide {
         tokio::spawn(async move { volumes.carry_out().await });
     }
 
+    fn look(&self, look: Look, inputs: mpsc::Sender<Input>) {
+        let runtime = self.runtime.clone();
+        tokio::spawn(async move {
+            let number = look.number;
+            let seen = see(&runtime, look).await;
+            // Fails only when the agent's loop has ended.
+            let _ = inputs.send(Input::Seen { number, seen }).await;
+        });
+    }
+
     fn volume_settled(&self, uuid: UpdateId) {
         self.volumes.settled(uuid);
+    }
+}
+
+/// Looks at a task from inside, or from the node's loopback, which is its own too.
+async fn see(runtime: &Runtime, look: Look) -> Seen {
+    let limit = (look.timeout_ms > 0).then(|| Duration::from_millis(look.timeout_ms));
+    match look.probe {
+        Probe::Tcp { ipv6, port } => seen(containers::probe_tcp(ipv6, port, limit).await, Seen::Connected),
+        Probe::Http { tls, ipv6, port, path } => {
+            let probed = containers::probe_http(tls, ipv6, port, &path, limit).await;
+            seen(probed, |status| Seen::Status(u32::from(status)))
+        }
+        Probe::Command(info) => {
+            let command = match info.value {
+                Some(line) if info.shell => Command::Shell(line),
+                Some(program) => {
+                    Command::Argv([program].into_iter().chain(info.arguments.into_iter().skip(1)).collect())
+                }
+                None => Command::Argv(info.arguments),
+            };
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+            let spec = NestedSpec {
+                id: look.container.child(&format!("check-{now:x}-{}", look.number)),
+                command,
+                env: info.environment,
+                // The check's own user is not looked at, as in the original.
+                user: None,
+                terminal: None,
+                session: true,
+            };
+            seen(runtime.run_nested(spec, limit).await, |status| match status {
+                containers::ExitStatus::Code(code) => Seen::Exit(code),
+                containers::ExitStatus::Signal(signal) => {
+                    Seen::Failed(format!("the command ended with signal {signal}"))
+                }
+                containers::ExitStatus::Unknown => Seen::Failed("the command's end was not seen".to_owned()),
+            })
+        }
+    }
+}
+
+fn seen<T>(probed: Probed<T>, done: impl FnOnce(T) -> Seen) -> Seen {
+    match probed {
+        Probed::Done(value) => done(value),
+        Probed::TimedOut => Seen::TimedOut,
+        Probed::Failed(text) => Seen::Failed(text),
     }
 }
 

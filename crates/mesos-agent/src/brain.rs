@@ -18,6 +18,7 @@ use model::{
     TaskStatus, Time, UpdateId,
 };
 
+use crate::checks::{Kind, Look, Seen, Watched};
 use crate::config::AgentConfig;
 use crate::history::History;
 use crate::state::{
@@ -105,6 +106,11 @@ pub enum Input {
     Preempt {
         run: ContainerId,
     },
+    /// The answer to the look with this number.
+    Seen {
+        number: u64,
+        seen: Seen,
+    },
     /// Leave the cluster for good.
     Unregister,
     Tick,
@@ -148,6 +154,8 @@ pub enum Effect {
     VolumeSettled {
         uuid: UpdateId,
     },
+    /// Followed by `Seen`.
+    Look(Box<Look>),
     /// The master refuses this agent for good: stop the process.
     Halt {
         message: String,
@@ -212,6 +220,10 @@ pub struct Agent {
     pub(crate) strangers: BTreeMap<TaskKey, TaskStatus>,
     pub(crate) retries: BTreeMap<TaskKey, Retry>,
     pub(crate) next_order: u64,
+    pub(crate) watched: BTreeMap<TaskKey, Watched>,
+    /// Looks under way.
+    pub(crate) looks: BTreeMap<u64, (TaskKey, Kind)>,
+    pub(crate) next_look: u64,
     pub(crate) resources: OfferedResources,
     /// The configured resources with all conversions applied.
     pub(crate) total: Resources,
@@ -251,10 +263,12 @@ impl Agent {
             Input::Exited { id, exit } => self.exited(now, &id, &exit, &mut out),
             Input::VolumeDone { uuid } => self.volume_done(uuid, &mut out),
             Input::Preempt { run } => self.preempt(now, &run, &mut out),
+            Input::Seen { number, seen } => self.seen(now, number, &seen, &mut out),
             Input::Unregister => self.unregister(now, &mut out),
             Input::Tick => {}
         }
         self.completions_due(now, &mut out);
+        self.looks_due(now, &mut out);
         self.force_kills(now, &mut out);
         self.executors_due(now, &mut out);
         self.retry_due(now, &mut out);
@@ -277,7 +291,12 @@ impl Agent {
         let listens = self.registered_conn().is_some();
         let retries = self.retries.values().chain(self.operation_retries.values());
         let retries = retries.filter(|_| listens).map(|retry| retry.due);
-        tasks.chain(shutdowns).chain(retries).chain(self.deadlines.values().copied()).min()
+        tasks
+            .chain(shutdowns)
+            .chain(retries)
+            .chain(self.deadlines.values().copied())
+            .chain(self.next_look())
+            .min()
     }
 
     pub(crate) fn registered_conn(&self) -> Option<ConnId> {

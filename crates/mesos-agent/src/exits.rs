@@ -30,7 +30,9 @@ pub(crate) fn describe(
         Some(KillCause::Preempted) => {
             return (TaskState::Gone, Some(Reason::ContainerPreempted), PREEMPTED.to_owned());
         }
-        Some(KillCause::Asked | KillCause::Draining) => return (TaskState::Killed, None, message),
+        Some(KillCause::Asked | KillCause::Draining | KillCause::Unhealthy) => {
+            return (TaskState::Killed, None, message);
+        }
     }
     match exit.status {
         ExitStatus::Code(0) => (TaskState::Finished, None, message),

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod brain;
+mod checks;
 pub mod config;
 mod drain;
 mod executors;
@@ -25,6 +26,7 @@ mod updates;
 pub mod view;
 
 pub use brain::{Agent, Effect, ExecutorConn, ExecutorRefusal, Input, Out};
+pub use checks::{Look, Seen};
 pub use config::AgentConfig;
 pub use launch::SANDBOX_IN_CONTAINER;
 pub use reconfigure::check as check_start;

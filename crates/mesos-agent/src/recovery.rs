@@ -56,6 +56,9 @@ impl Agent {
             history: History::default(),
             unheard: Vec::new(),
             discarded: Vec::new(),
+            watched: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            next_look: 0,
             started: now,
         };
         let changed = records.iter().any(|record| match record {

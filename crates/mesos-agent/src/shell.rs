@@ -21,6 +21,7 @@ use store::local::{LocalError, LocalHandle, LocalWrite};
 use tokio::sync::{mpsc, watch};
 
 use crate::brain::{Agent, ConnId, Effect, Input};
+use crate::checks::Look;
 use crate::config::AgentConfig;
 use crate::reconfigure;
 use crate::state::{
@@ -45,6 +46,8 @@ pub trait Containers: Send + 'static {
     /// Carried out in the order of the calls and before any later launch; at most
     /// once by its number, also over restarts. Answered with `VolumeDone`.
     fn volume(&self, work: VolumeWork, inputs: mpsc::Sender<Input>);
+    /// Looks at a task from inside. Answered with `Seen`.
+    fn look(&self, look: Look, inputs: mpsc::Sender<Input>);
     /// `work` is settled and its number never comes again.
     fn volume_settled(&self, uuid: model::UpdateId);
 }
@@ -336,6 +339,7 @@ impl World<Agent> for AgentWorld {
             Effect::Forget { id } => self.containers.forget(&id),
             Effect::Resize(resize) => self.containers.resize(*resize),
             Effect::Volume(work) => self.containers.volume(work, self.inputs.clone()),
+            Effect::Look(look) => self.containers.look(*look, self.inputs.clone()),
             Effect::VolumeSettled { uuid } => self.containers.volume_settled(uuid),
             Effect::ExecutorReply { conn, result } => self.executors.reply(conn, result),
             Effect::ToExecutor { conn, event } => {

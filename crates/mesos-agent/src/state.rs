@@ -89,6 +89,8 @@ pub enum KillCause {
     Draining,
     /// Its revocable resources were taken back.
     Preempted,
+    /// Its health check failed too often.
+    Unhealthy,
 }
 
 impl AgentTask {

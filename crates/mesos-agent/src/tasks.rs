@@ -45,6 +45,7 @@ impl Agent {
         } else if first {
             out.write(Write::PutTask(slot.clone()));
         }
+        self.watch(now, &key);
         // A kill from before the start, or from before a restart of this process, is carried on.
         let kill = self.tasks.get(&key).and_then(|task| task.kill.clone());
         if let Some(kill) = kill {
@@ -99,6 +100,9 @@ impl Agent {
         let limitation = exit.memory.as_ref().map(|_| memory_limit(&task.info.resources));
         let mut status = self.status(now, &key, state, Source::Executor, reason, Some(message));
         status.limitation = limitation;
+        if cause == Some(KillCause::Unhealthy) && status.state == TaskState::Killed {
+            status.healthy = Some(false);
+        }
         self.end_with(now, &key, status, out);
     }
 
@@ -123,6 +127,7 @@ impl Agent {
         if slot.phase == Phase::Ended {
             return;
         }
+        self.watched.remove(key);
         let state = status.state;
         let (run, group, owns_container) = (slot.run(), slot.group, slot.has_container());
         if owns_container {
@@ -221,6 +226,7 @@ impl Agent {
             }
             return;
         }
+        self.watched.remove(key);
         let launching = task.phase == Phase::Launching;
         task.kill = Some(Kill { forced: launching, ..order });
         let id = task.container_id.clone();

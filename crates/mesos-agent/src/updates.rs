@@ -49,6 +49,8 @@ impl Agent {
             agent_id: self.id.clone(),
             uuid: Some(UpdateId(self.rng.next_u128())),
             executor_id: task.and_then(|task| task.executor_id.clone()),
+            healthy: self.health(key, state),
+            check: self.check_status(key),
             container: task.map(|task| model::ContainerStatus {
                 container_id: task.container_id.clone(),
                 ip: self.config.info.ip.clone(),

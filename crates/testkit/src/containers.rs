@@ -37,6 +37,12 @@ impl World {
                     Event::VolumeDone { agent: index, life: self.agents[index].life, uuid: work.uuid },
                 );
             }
+            Effect::Look(look) => {
+                return Err(format!(
+                    "agent {index}: {} is looked at, and no task has a check",
+                    look.container
+                ));
+            }
             // The simulated machine has no limits to change and remembers no volumes.
             Effect::Resize(_) | Effect::VolumeSettled { .. } => {}
             Effect::ExecutorReply { .. } | Effect::ToExecutor { .. } | Effect::CloseExecutor { .. } => {

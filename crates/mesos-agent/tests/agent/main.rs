@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod checks;
 mod executors;
 mod groups;
 mod operations;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use mesos_agent::brain::ConnId;
 use mesos_agent::{
-    Agent, ContainerExit, Effect, ExecutorConn, Input, RecoveredContainer, RecoveredState, Write,
+    Agent, ContainerExit, Effect, ExecutorConn, Input, RecoveredContainer, RecoveredState, Seen, Write,
 };
 use model::agent_api::{AgentToMaster, MasterToAgent};
 use model::executor_api::{ExecutorCall, ExecutorEvent};
 use model::{
-    ContainerId, ExecutorId, ExecutorInfo, ExecutorKind, FrameworkId, FrameworkInfo, KillPolicy, Rng,
-    TaskState, TaskStatus, Time, UpdateId,
+    Check, ContainerId, ExecutorId, ExecutorInfo, ExecutorKind, FrameworkId, FrameworkInfo, HealthCheck,
+    KillPolicy, Probe, Rng, TaskState, TaskStatus, Time, UpdateId,
 };
 
 use crate::support::{code, config, executor, framework, role, signal, status, task};
@@ -131,7 +131,12 @@ impl Storm {
         let id = format!("{}-t{}", framework.id.clone().unwrap(), self.next_task);
         self.open.insert(id.clone());
         let max_completion_ms = self.rng.chance(100).then_some(5_000);
-        model::TaskInfo { max_completion_ms, ..task(&id) }
+        let probe = Probe::Tcp { ipv6: false, port: 80 };
+        let look = Check { probe, delay_ms: 500, interval_ms: 1_000, timeout_ms: 1_000 };
+        let health = HealthCheck { check: look.clone(), consecutive_failures: 2, grace_ms: 1_000 };
+        let health_check = self.rng.chance(300).then(|| Box::new(health));
+        let check = self.rng.chance(200).then(|| Box::new(look));
+        model::TaskInfo { max_completion_ms, health_check, check, ..task(&id) }
     }
 
     fn any(&mut self, what: &BTreeSet<String>) -> Option<String> {
@@ -387,6 +392,17 @@ impl Storm {
                 if result.is_err() {
                     self.effect(Effect::CloseExecutor { conn });
                 }
+            }
+            Effect::Look(look) => {
+                // It may have ended meanwhile.
+                let runs =
+                    matches!(self.containers.get(&look.container), Some((_, Container::Running { .. })));
+                let seen = match runs {
+                    true if self.rng.chance(700) => Seen::Connected(true),
+                    true => Seen::TimedOut,
+                    false => Seen::Failed("it has ended".into()),
+                };
+                self.step(Input::Seen { number: look.number, seen });
             }
             Effect::ToMaster { .. }
             | Effect::Resize(_)

@@ -36,6 +36,7 @@ impl Containers for Runtime {
     fn forget(&self, _: &ContainerId) {}
     fn resize(&self, _: ContainerResize) {}
     fn volume(&self, _: VolumeWork, _: mpsc::Sender<Input>) {}
+    fn look(&self, _: mesos_agent::Look, _: mpsc::Sender<Input>) {}
     fn volume_settled(&self, _: UpdateId) {}
 }
 
