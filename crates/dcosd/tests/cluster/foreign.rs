@@ -39,7 +39,7 @@ while [ ! -e over ]; do
 done
 "#;
 
-fn sandbox(cluster: &Cluster, node: &str, framework: &Framework, executor: &str) -> PathBuf {
+pub fn sandbox(cluster: &Cluster, node: &str, framework: &Framework, executor: &str) -> PathBuf {
     let slaves = cluster.data().join("nodes").join(node).join("data/slave/slaves");
     let slave = std::fs::read_dir(&slaves).unwrap_or_else(|error| panic!("{}: {error}", slaves.display()));
     let slave = slave.map(|entry| entry.unwrap().path()).next().unwrap();

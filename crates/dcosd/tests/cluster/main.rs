@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod break_it;
+mod checks;
 mod command_line;
 mod compat;
 mod exec;

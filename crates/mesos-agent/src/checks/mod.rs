@@ -15,6 +15,10 @@ use crate::state::{KillCause, Phase, TaskKey};
 pub use watch::Seen;
 use watch::{Health, Seeing, Watch};
 
+/// Unacknowledged updates of a task beyond which nothing new is looked at: nobody
+/// listens, and what is seen could only wait.
+pub const UPDATES_WAITING_MAX: usize = 32;
+
 /// One look to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
@@ -93,6 +97,7 @@ impl Agent {
                 self.watched.remove(&key);
                 continue;
             };
+            let is_unheard = task.updates.len() >= UPDATES_WAITING_MAX;
             let (container, info) = (task.container_id.clone(), task.info.clone());
             let Some(watched) = self.watched.get_mut(&key) else { continue };
             let health = watched.health.as_mut().map(|(watch, _)| watch);
@@ -102,6 +107,10 @@ impl Agent {
             for (kind, watch, wanted) in both {
                 let (Some(watch), Some(wanted)) = (watch, wanted) else { continue };
                 if watch.due().is_none_or(|due| due > now) {
+                    continue;
+                }
+                if is_unheard {
+                    watch.postpone(now);
                     continue;
                 }
                 self.next_look += 1;

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use model::{Check, CheckStatus, HealthCheck, Probe, Time};
 
+/// Shortest pause between two looks.
+const INTERVAL_MIN_MS: u64 = 10;
+
 /// What a look showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
@@ -32,7 +35,7 @@ pub struct Watch {
 impl Watch {
     pub fn new(check: &Check, now: Time) -> Self {
         Self {
-            interval: Duration::from_millis(check.interval_ms),
+            interval: Duration::from_millis(check.interval_ms.max(INTERVAL_MIN_MS)),
             due: Some(now + Duration::from_millis(check.delay_ms)),
             under_way: None,
         }
@@ -41,6 +44,11 @@ impl Watch {
     /// `None` while a look is under way.
     pub fn due(&self) -> Option<Time> {
         self.due
+    }
+
+    /// Not now: an interval later.
+    pub fn postpone(&mut self, now: Time) {
+        self.due = self.due.map(|_| now + self.interval);
     }
 
     pub fn begin(&mut self, number: u64) {

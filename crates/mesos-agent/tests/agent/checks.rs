@@ -134,6 +134,20 @@ fn sea_56_a_check_tells_changes() {
 }
 
 #[test]
+fn nothing_is_looked_at_while_nobody_listens() {
+    let mut bench = Bench::running(checked_task("t"));
+    let mut looks = 0;
+    for number in 1..=100 {
+        let lines = bench.pass(if number == 1 { 15_000 } else { 10_000 });
+        looks += usize::from(lines.iter().any(|line| line.starts_with("look")));
+        bench.seen(number, Seen::Exit(i32::try_from(number).unwrap()));
+    }
+    assert_eq!(looks, 32);
+    bench.acknowledge("t");
+    assert!(bench.pass(10_000).iter().any(|line| line.starts_with("look 33 ")));
+}
+
+#[test]
 fn a_kill_stops_the_looks() {
     let mut bench = Bench::running(healthy_task("t"));
     bench.pass(15_000);

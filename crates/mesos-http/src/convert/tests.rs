@@ -2,8 +2,8 @@
 
 use mesos_proto::{ApiMessage, raw, v1};
 use model::{
-    Capability, CheckStatus, OperationKind, Quantity, Reason, ResourceOperation, Role, Source, TaskState,
-    Time,
+    Capability, Check, CheckStatus, HealthCheck, OperationKind, Probe, Quantity, Reason, ResourceOperation,
+    Role, Source, TaskState, Time,
 };
 use serde_json::{Value, json};
 
@@ -348,6 +348,37 @@ fn sea_25_flaws_of_tasks() {
         assert!(found.as_deref().is_some_and(|text| text.starts_with(expected)), "{more}: {found:?}");
     }
     assert_eq!(flaw(json!({"limits": {"cpus": {"value": "Infinity"}}})), None);
+}
+
+/// SEA 6.4: what is left out has the contract's value.
+#[test]
+fn checks_as_the_agent_reads_them() {
+    let read = |more: Value| {
+        let task: v1::TaskInfo = wire(plain_task(more));
+        super::task(&task, &task.to_protobuf()).info
+    };
+    let info = read(json!({"health_check": {"type": "HTTP", "http": {"port": 80}}}));
+    let check = |probe| Check { probe, delay_ms: 15_000, interval_ms: 10_000, timeout_ms: 20_000 };
+    let http = Probe::Http { tls: false, ipv6: false, port: 80, path: "/".into() };
+    let health = HealthCheck { check: check(http), consecutive_failures: 3, grace_ms: 10_000 };
+    assert_eq!(info.health_check.as_deref(), Some(&health));
+    assert_eq!(info.check, None);
+    let http = json!({"port": 443, "path": "/a?b", "scheme": "https", "protocol": "IPv6"});
+    let info = read(json!({
+        "health_check": {"type": "HTTP", "http": http, "delay_seconds": 0.5, "interval_seconds": 0.25,
+                         "timeout_seconds": 0.0, "consecutive_failures": 1, "grace_period_seconds": 1e300},
+        "check": {"type": "TCP", "tcp": {"port": 70_000}},
+    }));
+    let health = info.health_check.unwrap();
+    let expected = Probe::Http { tls: true, ipv6: true, port: 443, path: "/a?b".into() };
+    assert_eq!(health.check, Check { probe: expected, delay_ms: 500, interval_ms: 250, timeout_ms: 0 });
+    assert_eq!((health.consecutive_failures, health.grace_ms), (1, 315_360_000_000));
+    assert_eq!(info.check, None, "no such port");
+    let command = json!({"value": "look", "environment": {"variables": [{"name": "A", "value": "1"}]}});
+    let info = read(json!({"check": {"type": "COMMAND", "command": {"command": command}}}));
+    let Some(Probe::Command(command)) = info.check.map(|check| check.probe) else { panic!() };
+    assert_eq!((command.value.as_deref(), command.shell), (Some("look"), true));
+    assert_eq!(command.environment, [("A".to_owned(), "1".to_owned())]);
 }
 
 /// Health checks of older clients are completed, in what is handed on too.
