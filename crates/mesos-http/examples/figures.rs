@@ -88,6 +88,8 @@ fn task(n: usize) -> Arc<Task> {
         }),
         labels: [("owner".to_owned(), "me".to_owned())].into(),
         max_completion_ms: None,
+        health_check: None,
+        check: None,
         raw: None,
     };
     Arc::new(Task {
