@@ -10,9 +10,9 @@ use model::{
     AgentCapability, AgentInfo, Attribute, AttributeValue, Capability, CheckStatus, CommandInfo,
     ContainerInfo, ContainerStatus, DiscoveryInfo, DiskInfo, DiskKind, DiskSource, DiskVolume, DrainConfig,
     ExecutorInfo, ExecutorKind, ExecutorRecord, FaultDomain, FrameworkInfo, KillPolicy, Opaque,
-    OperationRecord, OperationState, OperationStatus, Persistence, Quantity, Ranges, Reason,
-    Reservation, Resource, ResourceOperation, ResourceValue, Resources, Role, Source, StatusUpdate, TaskInfo,
-    TaskState, TaskStatus, Time, UpdateId,
+    OperationRecord, OperationState, OperationStatus, Persistence, Quantity, Ranges, Reason, Reservation,
+    Resource, ResourceOperation, ResourceValue, Resources, Role, Source, StatusUpdate, TaskInfo, TaskState,
+    TaskStatus, Time, UpdateId,
 };
 
 fn role() -> Role {
