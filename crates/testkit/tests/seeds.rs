@@ -88,7 +88,7 @@ fn a_seed_replays_exactly() {
 
 #[test]
 fn racing_frameworks_lose_nothing_and_share_nothing_twice() {
-    let (start, count) = (number("SIM_START", 1), number("SIM_RACES", 200));
+    let (start, count) = (number("SIM_START", 1), number("SIM_RACES", 60));
     for seed in start..start + count {
         if let Err(failure) = World::with_plan(seed, Plan::racing(seed)).run() {
             panic!("a race:\n{failure}");

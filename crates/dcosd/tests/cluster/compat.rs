@@ -65,10 +65,10 @@ async fn a_legacy_framework_on_node_runs_unchanged() {
     run(Command::new("npm").current_dir(&home).args(["ci", "--no-audit", "--no-fund"]));
     let mut cluster = Cluster::up("mjs", &["--agents", "1", "--public-agents", "0"]).await;
     let scenario = home.join("scenario.js");
-    let address = cluster.node("master-1")["address"].as_str().unwrap().to_owned();
+    let address = cluster.node("master1")["address"].as_str().unwrap().to_owned();
     let scenario = scenario.to_str().unwrap();
     // The library knows only /api/v1/scheduler of a host and port: it runs beside the master.
-    let output = cluster.shell("master-1", &["node", scenario, &address, "5050"]);
+    let output = cluster.shell("master1", &["node", scenario, &address, "5050"]);
     let shown =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{shown}");

@@ -1,4 +1,4 @@
-//! Figures of large answers: `cargo run --release -p mesos-http --example figures [tasks]`.
+//! Figures of large answers: `cargo run --release -p mesos-http --example answers [tasks]`.
 #![allow(clippy::unwrap_used, reason = "a figure that cannot be taken is no figure")]
 
 use std::sync::Arc;
