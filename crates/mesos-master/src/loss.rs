@@ -67,12 +67,12 @@ impl Master {
         let Some(agent) = self.agents.get_mut(&id) else { return };
         agent.state = AgentState::Disconnected { deadline };
         self.deadlines.insert((deadline, Deadline::Agent(id.clone())));
-        self.lose_unchecked_pointed(now, &id, out);
+        self.lose_uncheckpointed(now, &id, out);
     }
 
     /// Tasks of frameworks without checkpoints do not outlive the agent's process, and
     /// nobody can know whether it ended: they count as lost at once.
-    fn lose_unchecked_pointed(&mut self, now: Time, id: &AgentId, out: &mut Out) {
+    fn lose_uncheckpointed(&mut self, now: Time, id: &AgentId, out: &mut Out) {
         let Some(agent) = self.agents.get(id) else { return };
         let volatile = |framework_id: &FrameworkId| {
             self.frameworks.get(framework_id).is_some_and(|framework| !framework.info.checkpoint)

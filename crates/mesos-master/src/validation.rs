@@ -319,6 +319,15 @@ fn none_of(what: &str, resources: &Resources) -> Option<String> {
     resources_problem(resources).map(|problem| format!("Invalid resources: {problem}"))
 }
 
+/// The resources as they are under all dynamic reservations.
+fn without_dynamic(resources: &Resources) -> Resources {
+    let bare = |mut resource: Resource| {
+        resource.reservations.retain(|reservation| !reservation.dynamic);
+        resource
+    };
+    resources.iter().cloned().map(bare).collect()
+}
+
 fn reserve_problem(
     source: &Resources,
     resources: &Resources,
@@ -330,6 +339,13 @@ fn reserve_problem(
     }
     if let Some(problem) = none_of("resources", resources) {
         return Some(problem);
+    }
+    // A change of reservations makes nothing and loses nothing.
+    if !source.is_empty() && without_dynamic(source) != without_dynamic(resources) {
+        return Some(format!(
+            "'source' {source} and 'resources' {resources} are not the same resources with other dynamic \
+             reservations; name the same amounts in both"
+        ));
     }
     for resource in resources.iter() {
         let Some(reservation) = resource.reservations.last().filter(|reservation| reservation.dynamic) else {

@@ -767,3 +767,22 @@ fn ids_that_nothing_can_have_reach_no_agent() {
     cluster.call("aware", SchedulerCall::ShutdownExecutor { agent_id, executor_id: "e".into() });
     assert_eq!(cluster.told("a1").len(), before + 1);
 }
+
+#[test]
+fn a_change_of_reservations_invents_nothing() {
+    let mut cluster = Cluster::new();
+    let agent_id = cluster.agent("a1", "cpus:4;mem:1024");
+    let ResourceOperation::Reserve { resources, .. } = reserve(4) else { panic!() };
+    for source in ["cpus:1", "cpus:4;mem:100", "mem:4"] {
+        let source = Resources::parse(source, &Role::any()).unwrap();
+        let operation = ResourceOperation::Reserve { source, resources: resources.clone() };
+        let call = OperatorCall::Apply { agent_id: agent_id.clone(), operation, principal: None };
+        let reply = cluster.ask(call);
+        let text = refused(&reply);
+        assert!(text.contains("name the same amounts in both"), "{text}");
+    }
+    let source = Resources::parse("cpus:4", &Role::any()).unwrap();
+    let operation = ResourceOperation::Reserve { source, resources };
+    let call = OperatorCall::Apply { agent_id, operation, principal: None };
+    assert_eq!(cluster.ask(call), OperatorReply::Accepted);
+}
