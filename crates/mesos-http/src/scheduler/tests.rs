@@ -854,3 +854,60 @@ async fn bodies_have_a_limit() {
     let answer = cluster.post(Format::Json, &[], &call).await;
     assert!(answer.text().contains("differs from"), "{answer:?}");
 }
+
+/// One framework fills 100 agents with 100 tasks each; from the first ACCEPT to the last order to an agent.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: cargo test --release -p mesos-http -- --ignored --nocapture launches_per_second"]
+async fn launches_per_second() {
+    const AGENTS: usize = 100;
+    const TASKS: usize = 100;
+    for format in BOTH {
+        let cluster = Cluster::start().await;
+        let mut agents = Vec::new();
+        for n in 0..AGENTS {
+            let info = AgentInfo { hostname: format!("h{n}"), ip: format!("10.1.0.{n}"), ..capable_agent() };
+            agents.push(cluster.agent(info).await);
+        }
+        let mut framework = cluster.subscribe(format, multi_role_info(&["eng"])).await;
+        let mut bodies = Vec::new();
+        while bodies.len() < AGENTS {
+            let event = framework.events.next_of("OFFERS").await;
+            for offer in event["offers"]["offers"].as_array().unwrap() {
+                let one = launch(offer, "t", json!({"labels": {"labels": [{"key": "k", "value": "v"}]}}));
+                let template = &one["accept"]["operations"][0]["launch"]["task_infos"][0];
+                let tasks = (0..TASKS).map(|n| {
+                    let mut task = template.clone();
+                    task["task_id"] = json!({"value": format!("{}-{n}", bodies.len())});
+                    task["resources"][0]["scalar"]["value"] = json!(0.01);
+                    task
+                });
+                let mut call = one.clone();
+                call["accept"]["operations"][0]["launch"]["task_infos"] = tasks.collect();
+                call["framework_id"] = json!({"value": framework.id});
+                bodies.push(body(format, &call));
+            }
+        }
+        let headers = [("Content-Type", format.media_type()), ("Mesos-Stream-Id", &framework.stream_id)];
+        let bytes: usize = bodies.iter().map(Vec::len).sum();
+        let began = Instant::now();
+        let mut connection = Connection::open(cluster.address).await;
+        for body in &bodies {
+            connection.send("POST", PATH, &headers, body).await;
+            assert_eq!(connection.answer().await.status, 202);
+        }
+        let answered = began.elapsed();
+        let count = |agent: &Agent| {
+            let told = agent.told.lock().unwrap();
+            told.iter().filter(|message| matches!(message, MasterToAgent::RunTask { .. })).count()
+        };
+        while agents.iter().map(count).sum::<usize>() < AGENTS * TASKS {
+            assert!(began.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let rate = (AGENTS * TASKS) as f64 / began.elapsed().as_secs_f64();
+        println!(
+            "{format:?}: {rate:.0} launches/s, answered after {answered:?}, {} bytes a task",
+            bytes / AGENTS / TASKS
+        );
+    }
+}
